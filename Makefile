@@ -1,0 +1,79 @@
+# make          build ./minict
+# make test     everything that is proved, on this machine (Debian 12, root)
+# make demo     the golden demo
+# The other targets are explained in docs/testing.md.
+
+export CGO_ENABLED := 0
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+
+BUILD   := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+MONITOR := container/embed/monitor
+
+.PHONY: all minict monitor install test unit e2e vm demo golden bench fuzz fmt lint deps clean
+
+all: minict
+
+# The go command knows by itself what is up to date, so both programs are
+# always handed to it. The monitor comes first, because minict embeds it.
+minict: monitor
+	$(BUILD) -o $@ ./cmd/minict
+
+monitor:
+	$(BUILD) -o $(MONITOR) ./cmd/minict-monitor
+
+install: minict
+	install -D -m 0755 minict $(DESTDIR)$(PREFIX)/bin/minict
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	./minict completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/minict
+	./minict completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minict
+	./minict completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minict.fish
+
+test: deps minict lint unit vm
+
+# Everything that runs on this host: the packages' own tests, the import table,
+# the transcripts, and the end-to-end tests.
+unit: minict
+	go test -count=1 -timeout 15m ./...
+
+e2e: minict
+	go test -count=1 -timeout 10m ./tests/e2e
+
+# The same end-to-end tests in a virtual machine with nothing but cgroup v2.
+vm: minict
+	go build -o build/vm ./tests/vm
+	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict" ./tests/e2e
+
+demo: minict
+	tests/deps demo
+	go run ./tests/demo
+
+# Writes what the demo is compared with: look at the difference before it is committed.
+golden: minict
+	go run ./tests/demo -update
+
+bench: minict
+	tests/deps bench
+	go run ./tests/bench
+
+fuzz: monitor
+	tests/fuzz $(FUZZTIME)
+
+deps:
+	tests/deps test
+
+fmt:
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+lint: monitor
+	@loose=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$loose" ]; then echo "not formatted (make fmt):" $$loose >&2; exit 1; fi
+	go vet ./...
+
+clean:
+	rm -rf minict $(MONITOR) build dist
