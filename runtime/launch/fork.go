@@ -1,0 +1,60 @@
+package launch
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// cloneArgs is struct clone_args, clone3(2).
+type cloneArgs struct {
+	Flags      uint64
+	Pidfd      uint64
+	ChildTid   uint64
+	ParentTid  uint64
+	ExitSignal uint64
+	Stack      uint64
+	StackSize  uint64
+	TLS        uint64
+	SetTid     uint64
+	SetTidSize uint64
+	Cgroup     uint64
+}
+
+const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
+
+// forkMachine forks; the child works off the machine's operations and never
+// returns.
+//
+//go:noinline
+//go:norace
+func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
+	var all, old uint64
+	all = ^all
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
+	if errno == 0 && pid == 0 {
+		m.child(ops)
+	}
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	return pid, errno
+}
+
+// child carries out the operations, the last of which is execve, and reports
+// the one that failed.
+//
+//go:nosplit
+//go:norace
+func (m *machine) child(ops uintptr) {
+	failed, errno := m.run(ops)
+	if failed == 0 {
+		failed, errno = ops, unix.ENOEXEC // a plan without execve
+	}
+	m.report.Errno = uint32(errno)
+	m.report.Failed = uint32(failed)
+	for {
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+}

@@ -1,0 +1,202 @@
+// Package launch carries out plans (package plan).
+//
+// The launcher is a Go program with a runtime; the process that it makes has
+// none. It is forked with clone3(2), which gives it the new namespaces and
+// the cgroup at birth, works off the plan's Child operations in machine.run,
+// and ends in execve(2) or with a report. Fork, and not vfork, so that the
+// child shares no writable memory with the launcher: once it is inside the
+// container it must be worth nothing to an attacker.
+package launch
+
+import (
+	"errors"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
+)
+
+// Program is a plan that is being carried out.
+type Program struct {
+	loaded *plan.Loaded
+	slots  []uint64
+	shared []byte // report and clock of each step
+	m      machine
+}
+
+// Child is a process that was started by a Program.
+type Child struct {
+	Pid   int // as the launcher sees it
+	Pidfd int // close-on-exec; polls readable when the process has ended
+}
+
+// Failure is a step that went wrong. Its text is for the log: what the user
+// reads is made by those who know the plan's steps.
+type Failure struct {
+	Step  int        // index in plan.Plan.Steps
+	Errno unix.Errno // 0: the process was killed before it could report
+	Exec  bool       // the step was execve(2)
+}
+
+func (f *Failure) Error() string {
+	if f.Errno == 0 {
+		return "killed during set-up"
+	}
+	return f.Errno.Error()
+}
+
+// ErrInputs says that the plan wants other descriptors than it was given.
+var ErrInputs = errors.New("wrong number of descriptors for the plan")
+
+// New readies an encoded plan; mem is changed and must stay referenced by
+// nobody else. The inputs stay the caller's to close, after Start.
+func New(mem []byte, inputs []int, timed bool) (*Program, error) {
+	loaded, err := plan.Load(mem)
+	if err != nil {
+		return nil, err
+	}
+	if len(inputs) != loaded.Inputs {
+		return nil, ErrInputs
+	}
+	size := int(unsafe.Sizeof(report{})) + 8*loaded.Steps
+	shared, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{loaded: loaded, shared: shared, slots: make([]uint64, loaded.Slots+1)}
+	for i, fd := range inputs {
+		p.slots[i] = uint64(fd)
+	}
+	p.m = machine{
+		data:   uintptr(unsafe.Pointer(&loaded.Data[0])),
+		slots:  unsafe.Pointer(&p.slots[0]),
+		report: (*report)(unsafe.Pointer(&shared[0])),
+	}
+	if timed {
+		p.m.report.Timed = 1
+	}
+	return p, nil
+}
+
+// Close frees what the program holds, but no descriptor.
+func (p *Program) Close() error { return unix.Munmap(p.shared) }
+
+// Clocks gives, for each step that was begun, the time of its begin:
+// CLOCK_MONOTONIC in nanoseconds; 0 for the others.
+func (p *Program) Clocks() []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(&p.m.report.Began)), p.loaded.Steps)
+}
+
+// Run carries out a phase other than Child in this process. The error is a
+// *Failure.
+func (p *Program) Run(phase plan.Phase) error {
+	ops := p.loaded.Ops[phase]
+	if len(ops) == 0 {
+		return nil
+	}
+	p.m.ops = unsafe.Pointer(&ops[0])
+	failed, errno := p.m.run(uintptr(len(ops)))
+	if failed == 0 {
+		return nil
+	}
+	return failure(ops, failed, errno)
+}
+
+// Start makes the child and waits until it has become the user's program. An
+// error about a step is a *Failure; the child is gone then.
+//
+// The parent-death signal that a plan may ask for is sent when the calling
+// thread ends: lock the thread (runtime.LockOSThread) and keep it.
+func (p *Program) Start() (*Child, error) {
+	ops := p.loaded.Ops[plan.Child]
+	p.m.ops = unsafe.Pointer(&ops[0])
+	// The pipe closes in the child with execve or with its end.
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	defer unix.Close(pipe[0])
+	pid, pidfd, errno := p.clone(len(ops))
+	unix.Close(pipe[1])
+	if errno != 0 {
+		return nil, &Failure{Step: int(ops[0].Step), Errno: errno}
+	}
+	waitEOF(pipe[0])
+	return p.outcome(ops, pid, pidfd)
+}
+
+// clone makes the child. All signals are blocked from before its birth: a
+// handler of the Go runtime would not survive there.
+func (p *Program) clone(ops int) (pid, pidfd int, errno unix.Errno) {
+	fd := int32(-1)
+	args := cloneArgs{
+		Flags:      p.loaded.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		Pidfd:      uint64(uintptr(unsafe.Pointer(&fd))),
+		ExitSignal: uint64(unix.SIGCHLD),
+	}
+	if p.loaded.Cgroup != plan.NoSlot {
+		args.Flags |= unix.CLONE_INTO_CGROUP
+		args.Cgroup = p.slots[p.loaded.Cgroup]
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	n, errno := forkMachine(&args, &p.m, uintptr(ops))
+	return int(n), int(fd), errno
+}
+
+// outcome reads what became of the child once its end of the pipe is closed.
+func (p *Program) outcome(ops []plan.Op, pid, pidfd int) (*Child, error) {
+	if next := int(p.m.report.Pid); next != 0 {
+		unix.Close(pidfd)
+		reap(pid)
+		pid = next
+		var err error
+		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+			return nil, err
+		}
+	}
+	if p.m.report.Failed != 0 {
+		unix.Close(pidfd)
+		reap(pid)
+		return nil, failure(ops, uintptr(p.m.report.Failed), unix.Errno(p.m.report.Errno))
+	}
+	if ended(pidfd) && !p.execed() {
+		unix.Close(pidfd)
+		reap(pid)
+		return nil, &Failure{Step: int(ops[len(ops)-1].Step)}
+	}
+	return &Child{pid, pidfd}, nil
+}
+
+// execed says whether the child got as far as execve.
+func (p *Program) execed() bool { return p.m.report.Execs != 0 }
+
+func failure(ops []plan.Op, number uintptr, errno unix.Errno) *Failure {
+	op := ops[number-1]
+	return &Failure{Step: int(op.Step), Errno: errno, Exec: op.Call == unix.SYS_EXECVE}
+}
+
+func waitEOF(fd int) {
+	var b [1]byte
+	for {
+		if _, err := unix.Read(fd, b[:]); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+func ended(pidfd int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1
+}
+
+func reap(pid int) {
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package launch
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
+)
+
+// machine works off operations. In the child it runs in a process that was
+// forked from a threaded Go program: there is one thread, and no Go runtime
+// behind it. So everything below is nosplit (the stack may not grow),
+// allocates nothing, locks nothing, and makes system calls only by
+// RawSyscall; the linker checks the depth of the stack.
+type machine struct {
+	ops    unsafe.Pointer // of the phase being carried out, []plan.Op
+	data   uintptr
+	slots  unsafe.Pointer // [n]uint64
+	report *report
+}
+
+// report is memory shared by the launcher and the child.
+type report struct {
+	Failed uint32 // number of the operation that failed, from 1
+	Errno  uint32
+	Pid    uint32 // process that carries on after a Fork
+	Execs  uint32 // how often execve was tried
+	Timed  uint32 // not 0: fill Began
+	_      uint32
+	Began  [1]uint64 // per step: CLOCK_MONOTONIC at its begin, nanoseconds
+}
+
+// run carries out operations from first to end. It gives the number of the
+// operation that failed, counted from 1, and why.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) run(end uintptr) (failed uintptr, errno unix.Errno) {
+	step := ^uint16(0)
+	for i := uintptr(0); i < end; i++ {
+		op := (*plan.Op)(unsafe.Add(m.ops, i*unsafe.Sizeof(plan.Op{})))
+		if op.Step != step && m.report.Timed != 0 {
+			step = op.Step
+			m.clock(step)
+		}
+		result, errno := m.do(op)
+		if errno == 0 && result == 0 && op.Flags&plan.Positive != 0 {
+			errno = unix.EPIPE
+		}
+		if errno != 0 && op.Flags&plan.AnyError == 0 {
+			skip, ok := answer(op, errno)
+			if !ok {
+				return i + 1, errno
+			}
+			i += skip
+			continue
+		}
+		if op.Call == plan.Jump {
+			i += uintptr(op.Args[0])
+		}
+		m.keep(op, result)
+	}
+	return 0, 0
+}
+
+// answer looks for what an operation does about an error.
+//
+//go:nosplit
+//go:norace
+func answer(op *plan.Op, errno unix.Errno) (skip uintptr, ok bool) {
+	for j := 0; j < len(op.Skip); j++ {
+		if op.Skip[j].Errno == uint16(errno) {
+			return uintptr(op.Skip[j].Ops), true
+		}
+	}
+	return 0, false
+}
+
+// keep puts a result where the operation wants it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) keep(op *plan.Op, result uintptr) {
+	if op.Result != plan.NoSlot {
+		*(*uint64)(unsafe.Add(m.slots, uintptr(op.Result)*8)) = uint64(result)
+	}
+	if op.Store != 0 {
+		*(*uint32)(address(m.data + uintptr(op.Store))) = uint32(result)
+	}
+}
+
+// do makes one system call, or carries out one operation of our own.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
+	var a [6]uintptr
+	for j := 0; j < 6; j++ {
+		a[j] = uintptr(op.Args[j])
+		if op.Kinds[j] == plan.KindSlot {
+			a[j] = uintptr(*(*uint64)(unsafe.Add(m.slots, a[j]*8)))
+		}
+	}
+	switch op.Call {
+	case plan.Walk:
+		return walk(a[0], a[1], a[2], a[3])
+	case plan.Fork:
+		return m.fork(a[0])
+	case plan.Jump:
+		return 0, 0
+	case plan.Expect:
+		return 0, expect(uint32(*(*byte)(address(a[0]))) == uint32(a[1]), a[2])
+	case plan.Expect32:
+		return 0, expect(*(*uint32)(address(a[0]))&uint32(a[2]) == uint32(a[1]), a[3])
+	case plan.Rmdir:
+		return 0, rmdir(a[0])
+	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
+		m.report.Execs++
+	}
+	r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
+	return r, e
+}
+
+//go:nosplit
+//go:norace
+func expect(ok bool, errno uintptr) unix.Errno {
+	if ok {
+		return 0
+	}
+	return unix.Errno(errno)
+}
+
+// fork hands over to a sibling: the launcher becomes its parent
+// (CLONE_PARENT), this process ends.
+//
+//go:nosplit
+//go:norace
+func (m *machine) fork(cloneArgs uintptr) (uintptr, unix.Errno) {
+	pid, _, errno := unix.RawSyscall(unix.SYS_CLONE3, cloneArgs, cloneArgsSize, 0)
+	if errno != 0 || pid == 0 {
+		return 0, errno
+	}
+	m.report.Pid = uint32(pid)
+	for {
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) clock(step uint16) {
+	var now [2]uint64 // struct timespec
+	unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0)
+	*(*uint64)(unsafe.Add(unsafe.Pointer(&m.report.Began), uintptr(step)*8)) = now[0]*1e9 + now[1]
+}
+
+// address makes a pointer of an address in the plan's data. The data is not
+// moved nor freed while the machine runs, which is what the rule against such
+// pointers guards against.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func address(a uintptr) unsafe.Pointer {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a))
+}

@@ -1,0 +1,123 @@
+package launch
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
+)
+
+// walk is plan.Walk. It follows the path component by component only when
+// something has to be made: each component that is missing is made in the
+// directory that the kernel resolved for the path so far, by its plain name,
+// so that no link can lead the making outside. For that the path is cut short
+// in place, and mended before walk returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
+	fd, errno := openBelow(root, path, kind == plan.WalkDir)
+	if errno != unix.ENOENT || kind == plan.WalkExisting {
+		return fd, errno
+	}
+	parent := root
+	for end := path; ; {
+		name := skipSlashes(end)
+		end = name
+		for *(*byte)(address(end)) != 0 && *(*byte)(address(end)) != '/' {
+			end++
+		}
+		cut := *(*byte)(address(end))
+		last := *(*byte)(address(skipSlashes(end))) == 0
+		*(*byte)(address(end)) = 0
+		fd, errno = step(root, parent, path, name, !last || kind == plan.WalkDir, mode)
+		*(*byte)(address(end)) = cut
+		if parent != root {
+			unix.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
+		}
+		if errno != 0 || last {
+			return fd, errno
+		}
+		parent = fd
+	}
+}
+
+// step opens path below root, of which name is the last component and parent
+// the directory; it makes it if it is missing.
+//
+//go:nosplit
+//go:norace
+func step(root, parent, path, name uintptr, dir bool, mode uintptr) (uintptr, unix.Errno) {
+	fd, errno := openBelow(root, path, dir)
+	if errno != unix.ENOENT {
+		return fd, errno
+	}
+	if dir {
+		_, _, errno = unix.RawSyscall(unix.SYS_MKDIRAT, parent, name, mode)
+	} else {
+		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, mode, 0, 0)
+		if errno == 0 {
+			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+		}
+	}
+	if errno != 0 && errno != unix.EEXIST {
+		return 0, errno
+	}
+	return openBelow(root, path, dir)
+}
+
+// openBelow gives an O_PATH descriptor of path below root. The kernel gives
+// EAGAIN when it could not be sure that a ".." stayed inside while somebody
+// moved directories; the caller is to try again (openat2(2)), but not for
+// ever.
+//
+//go:nosplit
+//go:norace
+func openBelow(root, path uintptr, dir bool) (uintptr, unix.Errno) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if dir {
+		how.Flags |= unix.O_DIRECTORY
+	}
+	for tries := 0; ; tries++ {
+		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT2, root, path,
+			uintptr(unsafe.Pointer(&how)), unsafe.Sizeof(how), 0, 0)
+		if errno != unix.EAGAIN || tries == 128 {
+			return fd, errno
+		}
+	}
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func skipSlashes(a uintptr) uintptr {
+	for *(*byte)(address(a)) == '/' {
+		a++
+	}
+	return a
+}
+
+// rmdir is plan.Rmdir: it waits 1, 2, 4 … ms between tries, 2 s in all.
+//
+//go:nosplit
+//go:norace
+func rmdir(path uintptr) unix.Errno {
+	for ms := int64(1); ; ms *= 2 {
+		at := unix.AT_FDCWD
+		_, _, errno := unix.RawSyscall(unix.SYS_UNLINKAT, uintptr(at), path, unix.AT_REMOVEDIR)
+		if errno == 0 || errno == unix.ENOENT {
+			return 0
+		}
+		if errno != unix.EBUSY || ms > 1024 {
+			return errno
+		}
+		pause := unix.Timespec{Sec: ms / 1000, Nsec: ms % 1000 * 1e6}
+		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+	}
+}
