@@ -1,0 +1,281 @@
+// Package leaks tells what a test has left on the host.
+//
+// It is meant for a private host (package host): there, every process, mount,
+// link and socket that appears is the test's own.
+package leaks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"minict/tests/host"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dirs are the directories of the minict under test whose files are looked at.
+type Dirs struct {
+	Root  string // --root
+	State string // --state
+	Temp  string // TMPDIR
+}
+
+// Snapshot is what there is at one moment: a line for each thing, with its
+// kind in front.
+type Snapshot struct {
+	dirs  Dirs
+	lines map[string]int // a line can be there more than once
+	procs map[string]int // the pids behind the lines of running processes
+}
+
+// kept are the files that stay when no container is left, as patterns below
+// the root and the state directory. What matches a pattern stays with all
+// that is below it.
+var kept = struct{ root, state []string }{
+	root:  []string{"index.db", "index.lock", "blobs", "layers"},
+	state: []string{"bin", "seccomp"},
+}
+
+// emptied are directories that stay, but without what was in them.
+var emptied = []string{"containers", "names", "ingest", "volumes"}
+
+// Take makes a snapshot. A process that has ended and only waits for PID 1 to
+// reap it is not there any more.
+func Take(dirs Dirs) (Snapshot, error) {
+	s := Snapshot{dirs: dirs, lines: map[string]int{}, procs: map[string]int{}}
+	for _, look := range []func() error{s.mounts, s.cgroups, s.processes, s.sockets, s.links, s.files} {
+		if err := look(); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// Since lists what is there now and was not in the snapshot, after waiting for
+// the new processes to end: as long as one runs it may still be clearing up.
+// It waits for no longer than patience.
+func (before Snapshot) Since(patience time.Duration) ([]string, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		now, err := Take(before.dirs)
+		if err != nil {
+			return nil, err
+		}
+		fresh := now.minus(before)
+		pid, running := now.firstProcess(fresh)
+		if !running || !ends(pid, deadline) {
+			return fresh, nil
+		}
+	}
+}
+
+// Sweep ends the processes and removes the cgroups that are not in the
+// snapshot, so that one test's leak is not the next one's.
+func (before Snapshot) Sweep() error {
+	now, err := Take(before.dirs)
+	if err != nil {
+		return err
+	}
+	fresh := now.minus(before)
+	for _, line := range fresh {
+		if pid, ok := now.procs[line]; ok {
+			unix.Kill(pid, unix.SIGKILL)
+			ends(pid, time.Now().Add(5*time.Second))
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(fresh))) // children before parents
+	for _, line := range fresh {
+		if dir, ok := strings.CutPrefix(line, "cgroup "); ok {
+			unix.Rmdir(dir)
+		}
+	}
+	return nil
+}
+
+func (s Snapshot) minus(before Snapshot) []string {
+	var fresh []string
+	for line, n := range s.lines {
+		if n > before.lines[line] {
+			fresh = append(fresh, line)
+		}
+	}
+	sort.Strings(fresh)
+	return fresh
+}
+
+func (s Snapshot) firstProcess(lines []string) (pid int, found bool) {
+	for _, line := range lines {
+		if pid, found = s.procs[line]; found {
+			return pid, true
+		}
+	}
+	return 0, false
+}
+
+// ends waits until the process has ended, and says whether it did in time.
+func ends(pid int, deadline time.Time) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(fd)
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return false
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n == 1 {
+			return true
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
+}
+
+func (s Snapshot) mounts() error {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(table)), "\n") {
+		fields := strings.Fields(line)
+		// Without the mount's own number and its parent's.
+		s.lines["mount "+strings.Join(fields[2:], " ")]++
+	}
+	return nil
+}
+
+// cgroups lists what is below the directories named minict of every
+// hierarchy. The directories minict themselves may stay.
+func (s Snapshot) cgroups() error {
+	hierarchies, err := host.Cgroups()
+	if err != nil {
+		return err
+	}
+	for _, hierarchy := range hierarchies {
+		top := filepath.Join(hierarchy.Dir, "minict")
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err == nil && d.IsDir() && path != top {
+				s.lines["cgroup "+path]++
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Snapshot) processes() error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
+		if err != nil {
+			continue // ended in the meantime
+		}
+		// proc_pid_stat(5): pid (comm) state ppid …, with the start time as
+		// the 20th field behind the name.
+		after := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		name := string(stat[strings.IndexByte(string(stat), '(')+1 : strings.LastIndexByte(string(stat), ')')])
+		state, parent, started := after[0], after[1], after[19]
+		if state == "Z" && parent == "1" || state == "X" {
+			continue
+		}
+		line := fmt.Sprintf("process %d (%s) parent %s started %s", pid, name, parent, started)
+		if state == "Z" {
+			s.lines[line+" zombie"]++
+			continue
+		}
+		s.lines[line]++
+		s.procs[line] = pid
+	}
+	return nil
+}
+
+func (s Snapshot) sockets() error {
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return err
+	}
+	for _, line := range strings.Split(string(table), "\n")[1:] {
+		if fields := strings.Fields(line); len(fields) > 7 {
+			s.lines["socket "+fields[7]]++
+		}
+	}
+	return nil
+}
+
+func (s Snapshot) links() error {
+	names, err := host.Links()
+	for _, name := range names {
+		s.lines["link "+name]++
+	}
+	return err
+}
+
+func (s Snapshot) files() error {
+	if err := s.tree(s.dirs.Root, kept.root, emptied); err != nil {
+		return err
+	}
+	if err := s.tree(s.dirs.State, kept.state, emptied); err != nil {
+		return err
+	}
+	return s.tree(s.dirs.Temp, nil, nil)
+}
+
+func (s Snapshot) tree(top string, kept, emptied []string) error {
+	if top == "" {
+		return nil
+	}
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || path == top {
+			return err
+		}
+		name, err := filepath.Rel(top, path)
+		if err != nil {
+			return err
+		}
+		if matches(name, kept) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !matches(name, emptied) {
+			s.lines["file "+path]++
+		}
+		return nil
+	})
+}
+
+func matches(name string, patterns []string) bool {
+	for _, pattern := range patterns {
+		if ok, err := filepath.Match(pattern, name); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
