@@ -1,0 +1,224 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"minict/internal/flock"
+)
+
+const (
+	bucketRefs   = "refs"
+	bucketImages = "images"
+	bucketLayers = "layers"
+	bucketBlobs  = "blobs"
+)
+
+func buckets() []string {
+	return []string{bucketRefs, bucketImages, bucketLayers, bucketBlobs}
+}
+
+// reserve is how many bytes of the index file are allocated beyond those in
+// use, so that images can be removed from a disk with no byte free.
+const reserve = 128 << 10
+
+// View calls f with the index as it is, under the shared lock, and does not
+// make the index if there is none: that is an empty index. What f makes while
+// it runs (a container's directory, say) is seen by any later Collect.
+//
+// The error is that of f, or ErrCorrupt, or that of ctx if it ends while the
+// lock is waited for. The Tx is dead once f has returned.
+func (s *Store) View(ctx context.Context, f func(*Tx) error) error {
+	lock, err := flock.Lock(ctx, s.path("index.lock"), flock.Shared)
+	if err != nil {
+		return fmt.Errorf("open index: %w", err)
+	}
+	defer lock.Close()
+	return s.read(f)
+}
+
+// read is View for who holds the lock.
+func (s *Store) read(f func(*Tx) error) error {
+	path := s.path("index.db")
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return f(&Tx{})
+	}
+	db, err := openIndex(path, true)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	tx, err := db.begin(false)
+	if err != nil {
+		return err
+	}
+	return f(tx)
+}
+
+// Update is View with the exclusive lock, for changing the index. If f returns
+// nil, all it did is committed and on the disk when Update returns nil;
+// otherwise nothing is.
+func (s *Store) Update(ctx context.Context, f func(*Tx) error) error {
+	lock, err := flock.Lock(ctx, s.path("index.lock"), flock.Exclusive)
+	if err != nil {
+		return fmt.Errorf("open index: %w", err)
+	}
+	defer lock.Close()
+	path := s.path("index.db")
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		if err := s.create(path); err != nil {
+			return err
+		}
+	}
+	db, err := openIndex(path, false)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	tx, err := db.begin(true)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return err
+	}
+	return db.commit(tx)
+}
+
+// create makes an index with empty buckets beside path and renames it, since
+// bbolt itself would leave half a file to who finds it after a power loss.
+func (s *Store) create(path string) error {
+	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("make index: %w", err)
+	}
+	db, err := openIndex(tmp, false)
+	if err != nil {
+		return err
+	}
+	tx, err := db.begin(true)
+	if err == nil {
+		err = guard("make index", func() error {
+			for _, name := range buckets() {
+				if _, err := tx.bolt.CreateBucket([]byte(name)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		tx.grows = true
+		err = db.commit(tx)
+	}
+	if err == nil {
+		err = db.file.Sync()
+	}
+	db.close()
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("make index: %w", err)
+	}
+	return syncDir(s.root)
+}
+
+// index is an open index.db. bbolt reads a mapped file and trusts what it
+// finds, so every call of it is guarded; and once one has panicked its locks
+// are in no state to be waited for, so then the file is closed behind it.
+type index struct {
+	db     *bolt.DB
+	tx     *bolt.Tx
+	file   *os.File
+	broken bool
+}
+
+func openIndex(path string, readOnly bool) (*index, error) {
+	x := &index{}
+	err := guard("open index", func() (err error) {
+		x.db, err = bolt.Open(path, 0o600, &bolt.Options{
+			ReadOnly:     readOnly,
+			FreelistType: bolt.FreelistMapType,
+			NoStatistics: true,
+			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+				f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+				x.file = f
+				return f, err
+			},
+		})
+		return err
+	})
+	if err != nil && x.file != nil {
+		x.file.Close()
+	}
+	var pathErr *os.PathError
+	var errno unix.Errno
+	if err != nil && !errors.Is(err, ErrCorrupt) && !errors.As(err, &pathErr) && !errors.As(err, &errno) {
+		err = fmt.Errorf("%w (%s)", ErrCorrupt, err) // bbolt's own word for what it read
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return x, nil
+}
+
+func (x *index) begin(write bool) (*Tx, error) {
+	err := guard("read index", func() (err error) {
+		x.tx, err = x.db.Begin(write)
+		return err
+	})
+	if err != nil {
+		x.broken = errors.Is(err, ErrCorrupt)
+		return nil, err
+	}
+	return &Tx{bolt: x.tx, index: x}, nil
+}
+
+// commit allocates the reserve first: a transaction that adds something must
+// leave it whole, one that removes something may live on it.
+func (x *index) commit(tx *Tx) error {
+	err := unix.Fallocate(int(x.file.Fd()), 0, 0, tx.bolt.Size()+reserve)
+	if tx.grows && errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("write index: %w", err)
+	}
+	err = guard("write index", x.tx.Commit)
+	x.broken = x.broken || errors.Is(err, ErrCorrupt)
+	return err
+}
+
+func (x *index) close() {
+	if x.broken {
+		x.file.Close() // gives bbolt's own lock up; the mapping stays until the process ends
+		return
+	}
+	err := guard("close index", func() error {
+		x.tx.Rollback() // an error says that it was committed
+		return x.db.Close()
+	})
+	if err != nil {
+		x.file.Close()
+	}
+}
+
+// guard calls f, which calls bbolt. On a damaged file that panics, or reads
+// beyond the end of the mapped file, which is SIGBUS: both become ErrCorrupt.
+func guard(what string, f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s: %w (%.200v)", what, ErrCorrupt, r)
+		}
+	}()
+	if err := f(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is one image for one platform, as it is kept.
+type Image struct {
+	Names    []string      `json:"-"`                 // canonical references that name it: docker.io/library/alpine:latest
+	Digests  []string      `json:"digests,omitempty"` // as it was pulled: docker.io/library/alpine@sha256:…
+	ID       digest.Digest `json:"-"`                 // digest of the config, Docker's image ID
+	Manifest v1.Descriptor `json:"manifest"`
+	Layers   []Layer       `json:"layers,omitempty"` // lowest first
+	Created  time.Time     `json:"created,omitzero"`
+	Size     int64         `json:"size"` // bytes of the unpacked layers
+	Platform v1.Platform   `json:"platform"`
+}
+
+// Layer is one layer of an image.
+type Layer struct {
+	DiffID digest.Digest `json:"diffID"` // digest of its plain tar
+	Key    digest.Digest `json:"key"`    // what its directory is called: DiffID, or ChainID when it needs its parents
+	Blob   v1.Descriptor `json:"blob"`   // its tar as the registry has it; the blob need not be kept
+	Size   int64         `json:"size"`   // bytes of the unpacked files
+}
+
+// layerRecord is what the index knows of a layer directory.
+type layerRecord struct {
+	DiffID digest.Digest   `json:"diffID"`
+	Size   int64           `json:"size"`
+	Blobs  []digest.Digest `json:"blobs,omitempty"` // blobs that were seen to unpack to it
+}
+
+// blobRecord is what the index knows of a blob.
+type blobRecord struct {
+	MediaType string `json:"mediaType,omitempty"`
+	Size      int64  `json:"size"`
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal puts the check sum before a payload.
+func seal(bucket, key string, payload []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, checksum(bucket, key, payload)), payload...)
+}
+
+// unseal copies the payload out of the mapped file, or says ErrCorrupt.
+func unseal(bucket, key string, value []byte) ([]byte, error) {
+	if len(value) >= 4 {
+		payload := append([]byte(nil), value[4:]...)
+		if binary.BigEndian.Uint32(value) == checksum(bucket, key, payload) {
+			return payload, nil
+		}
+	}
+	return nil, fmt.Errorf("index: %s %.80q: %w", bucket, key, ErrCorrupt)
+}
+
+func checksum(bucket, key string, payload []byte) uint32 {
+	sum := crc32.Update(0, castagnoli, []byte(bucket+"\x00"+key+"\x00"))
+	return crc32.Update(sum, castagnoli, payload)
+}
+
+func decode(bucket, key string, payload []byte, into any) error {
+	if err := json.Unmarshal(payload, into); err != nil {
+		return fmt.Errorf("index: %s %.80q: %w: %w", bucket, key, ErrCorrupt, err)
+	}
+	return nil
+}

@@ -1,0 +1,362 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Tx is the index during a View or an Update.
+type Tx struct {
+	bolt  *bolt.Tx // nil: there is no index yet, so it is empty
+	index *index
+	grows bool // something was put
+}
+
+// Image finds the image with that id, or ErrNotFound.
+func (tx *Tx) Image(id digest.Digest) (Image, error) {
+	refs, err := tx.refs()
+	if err != nil {
+		return Image{}, err
+	}
+	return tx.image(id, refs)
+}
+
+// ByName finds the image that the canonical reference names, or ErrNotFound.
+func (tx *Tx) ByName(name string) (Image, error) {
+	id, err := tx.get(bucketRefs, name)
+	if err != nil {
+		return Image{}, err
+	}
+	return tx.Image(digest.Digest(id))
+}
+
+// ByIDPrefix finds the images whose id begins with hex, which may begin with
+// the algorithm and a colon; without one, sha256 is meant. None is no error.
+func (tx *Tx) ByIDPrefix(hex string) ([]Image, error) {
+	prefix := hex
+	if !strings.Contains(hex, ":") {
+		prefix = "sha256:" + hex
+	}
+	refs, err := tx.refs()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := tx.keys(bucketImages, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return tx.images(keys, refs)
+}
+
+// Images lists all images, in the order of their ids.
+func (tx *Tx) Images() ([]Image, error) { return tx.ByIDPrefix("sha") }
+
+// Names gives each canonical reference with the id of the image it names.
+func (tx *Tx) Names() (map[string]digest.Digest, error) { return tx.refs() }
+
+func (tx *Tx) images(keys []string, refs map[string]digest.Digest) ([]Image, error) {
+	images := make([]Image, 0, len(keys))
+	for _, key := range keys {
+		img, err := tx.image(digest.Digest(key), refs)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+	}
+	return images, nil
+}
+
+func (tx *Tx) image(id digest.Digest, refs map[string]digest.Digest) (Image, error) {
+	img := Image{ID: id}
+	if err := tx.record(bucketImages, string(id), &img); err != nil {
+		return Image{}, err
+	}
+	for name, named := range refs {
+		if named == id {
+			img.Names = append(img.Names, name)
+		}
+	}
+	slices.Sort(img.Names)
+	return img, nil
+}
+
+// HasLayer says whether a layer directory of that key is kept.
+func (tx *Tx) HasLayer(key digest.Digest) (bool, error) {
+	_, err := tx.get(bucketLayers, string(key))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Layer finds a kept layer by its key, or ErrNotFound. Its Blob is empty.
+func (tx *Tx) Layer(key digest.Digest) (Layer, error) {
+	var r layerRecord
+	if err := tx.record(bucketLayers, string(key), &r); err != nil {
+		return Layer{}, err
+	}
+	return Layer{DiffID: r.DiffID, Key: key, Size: r.Size}, nil
+}
+
+// BlobInfo finds a kept blob, or ErrNotFound.
+func (tx *Tx) BlobInfo(d digest.Digest) (v1.Descriptor, error) {
+	var r blobRecord
+	if err := tx.record(bucketBlobs, string(d), &r); err != nil {
+		return v1.Descriptor{}, err
+	}
+	return v1.Descriptor{MediaType: r.MediaType, Digest: d, Size: r.Size}, nil
+}
+
+// PutLayer records that the directory of l is in its place and durable.
+// Whoever uses Ingest.Publish needs neither this nor PutBlob.
+func (tx *Tx) PutLayer(l Layer) error {
+	for _, d := range []digest.Digest{l.Key, l.DiffID} {
+		if err := ValidDigest(d); err != nil {
+			return fmt.Errorf("put layer: %w", err)
+		}
+	}
+	r := layerRecord{}
+	if err := tx.record(bucketLayers, string(l.Key), &r); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	r.DiffID, r.Size = l.DiffID, l.Size
+	if d := l.Blob.Digest; d != "" && !slices.Contains(r.Blobs, d) {
+		r.Blobs = append(r.Blobs, d)
+	}
+	return tx.put(bucketLayers, string(l.Key), r)
+}
+
+// PutBlob records that the blob is in its place and durable.
+func (tx *Tx) PutBlob(d v1.Descriptor) error {
+	if err := ValidDigest(d.Digest); err != nil {
+		return fmt.Errorf("put blob: %w", err)
+	}
+	return tx.put(bucketBlobs, string(d.Digest), blobRecord{MediaType: d.MediaType, Size: d.Size})
+}
+
+// PutImage records img, whose config, manifest and layers have to be recorded
+// already, and moves name to it. With name "" it gets no name; img.Names is
+// not looked at. Digests are added to those that the image had before.
+func (tx *Tx) PutImage(img Image, name string) error {
+	if err := tx.complete(img); err != nil {
+		return fmt.Errorf("put image: %w", err)
+	}
+	var old Image
+	if err := tx.record(bucketImages, string(img.ID), &old); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	img.Digests = slices.Concat(old.Digests, img.Digests)
+	slices.Sort(img.Digests)
+	img.Digests = slices.Compact(img.Digests)
+	if err := tx.put(bucketImages, string(img.ID), img); err != nil {
+		return err
+	}
+	if old.Manifest.Digest != "" && old.Manifest.Digest != img.Manifest.Digest {
+		if err := tx.prune(); err != nil {
+			return err
+		}
+	}
+	if name == "" {
+		return nil
+	}
+	return tx.Tag(name, img.ID)
+}
+
+// complete says what of img the index would point at in vain.
+func (tx *Tx) complete(img Image) error {
+	for _, d := range []digest.Digest{img.ID, img.Manifest.Digest} {
+		if err := ValidDigest(d); err != nil {
+			return err
+		}
+		if _, err := tx.get(bucketBlobs, string(d)); err != nil {
+			return err
+		}
+	}
+	for _, l := range img.Layers {
+		if _, err := tx.get(bucketLayers, string(l.Key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tag moves name to the image with that id, or says ErrNotFound. An image
+// that loses its last name stays, nameless.
+func (tx *Tx) Tag(name string, id digest.Digest) error {
+	if _, err := tx.get(bucketImages, string(id)); err != nil {
+		return err
+	}
+	return tx.putRaw(bucketRefs, name, []byte(id))
+}
+
+// Untag takes name from its image, which stays, or says ErrNotFound.
+func (tx *Tx) Untag(name string) error {
+	if _, err := tx.get(bucketRefs, name); err != nil {
+		return err
+	}
+	return tx.delete(bucketRefs, name)
+}
+
+// SetDigests replaces the repo@digest references of an image, which PutImage
+// only adds to.
+func (tx *Tx) SetDigests(id digest.Digest, digests []string) error {
+	var img Image
+	if err := tx.record(bucketImages, string(id), &img); err != nil {
+		return err
+	}
+	img.Digests = digests
+	return tx.put(bucketImages, string(id), img)
+}
+
+// DeleteImage forgets the image with that id and its names, and the blobs and
+// layers that no other image has, or says ErrNotFound. Their bytes go with the
+// next Collect.
+func (tx *Tx) DeleteImage(id digest.Digest) error {
+	img, err := tx.Image(id)
+	if err != nil {
+		return err
+	}
+	for _, name := range img.Names {
+		if err := tx.delete(bucketRefs, name); err != nil {
+			return err
+		}
+	}
+	if err := tx.delete(bucketImages, string(id)); err != nil {
+		return err
+	}
+	return tx.prune()
+}
+
+// prune forgets the blobs and layers that no image names.
+func (tx *Tx) prune() error {
+	images, err := tx.Images()
+	if err != nil {
+		return err
+	}
+	named := namedBy(images)
+	for _, bucket := range []string{bucketBlobs, bucketLayers} {
+		keys, err := tx.keys(bucket, "")
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if named[digest.Digest(key)] {
+				continue
+			}
+			if err := tx.delete(bucket, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// namedBy is every digest that the images need, of blobs and layers alike.
+func namedBy(images []Image) map[digest.Digest]bool {
+	named := make(map[digest.Digest]bool)
+	for _, img := range images {
+		named[img.ID] = true
+		named[img.Manifest.Digest] = true
+		for _, l := range img.Layers {
+			named[l.Key] = true
+			named[l.Blob.Digest] = true
+		}
+	}
+	return named
+}
+
+func (tx *Tx) refs() (map[string]digest.Digest, error) {
+	names, err := tx.keys(bucketRefs, "")
+	if err != nil {
+		return nil, err
+	}
+	refs := make(map[string]digest.Digest, len(names))
+	for _, name := range names {
+		id, err := tx.get(bucketRefs, name)
+		if err != nil {
+			return nil, err
+		}
+		refs[name] = digest.Digest(id)
+	}
+	return refs, nil
+}
+
+func (tx *Tx) record(bucket, key string, into any) error {
+	payload, err := tx.get(bucket, key)
+	if err != nil {
+		return err
+	}
+	return decode(bucket, key, payload, into)
+}
+
+func (tx *Tx) put(bucket, key string, record any) error {
+	payload, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("index: %s %s: %w", bucket, key, err)
+	}
+	return tx.putRaw(bucket, key, payload)
+}
+
+// The four below are all that touches bbolt's tree.
+
+func (tx *Tx) get(bucket, key string) (payload []byte, err error) {
+	var value []byte
+	err = tx.in(bucket, func(b *bolt.Bucket) error {
+		value = bytes.Clone(b.Get([]byte(key)))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, fmt.Errorf("%s %.200q: %w", strings.TrimSuffix(bucket, "s"), key, ErrNotFound)
+	}
+	return unseal(bucket, key, value)
+}
+
+func (tx *Tx) keys(bucket, prefix string) (keys []string, err error) {
+	err = tx.in(bucket, func(b *bolt.Bucket) error {
+		c := b.Cursor()
+		for k, _ := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
+			keys = append(keys, string(k))
+		}
+		return nil
+	})
+	return keys, err
+}
+
+func (tx *Tx) putRaw(bucket, key string, payload []byte) error {
+	tx.grows = true
+	return tx.in(bucket, func(b *bolt.Bucket) error {
+		return b.Put([]byte(key), seal(bucket, key, payload))
+	})
+}
+
+func (tx *Tx) delete(bucket, key string) error {
+	return tx.in(bucket, func(b *bolt.Bucket) error { return b.Delete([]byte(key)) })
+}
+
+func (tx *Tx) in(bucket string, f func(*bolt.Bucket) error) error {
+	if tx.bolt == nil {
+		return nil
+	}
+	err := guard("index", func() error {
+		b := tx.bolt.Bucket([]byte(bucket))
+		if b == nil {
+			return fmt.Errorf("no bucket %s: %w", bucket, ErrCorrupt)
+		}
+		return f(b)
+	})
+	if errors.Is(err, ErrCorrupt) {
+		tx.index.broken = true
+	}
+	return err
+}
