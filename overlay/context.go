@@ -53,6 +53,7 @@ func mountByContext(s Stack) (*os.File, error) {
 	if err := unix.FsconfigSetFlag(fd, "lowerdir+"); err == nil {
 		return nil, errNoContext
 	}
+	c.message()
 	for i, dir := range s.Lower {
 		err := c.setDir("lowerdir+", dir)
 		if err != nil && i == 0 && c.unknown {
@@ -123,29 +124,31 @@ func (c *fsContext) setDir(key, dir string) error {
 	return c.set(key, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())))
 }
 
-// explain adds what the kernel has to say to an errno: it leaves messages in
-// the context, each read(2) gives one: "e overlay: Bad value for 'index'".
+// explain adds what the kernel has to say to an errno.
 func (c *fsContext) explain(what string, err error) error {
-	var last string
+	line := c.message()
+	c.unknown = strings.Contains(line, "Unknown parameter")
+	if line == "" {
+		line = "dmesg may say why"
+	}
+	return fmt.Errorf("%s: %w (%s)", what, err, line)
+}
+
+// message takes all messages out of the context and returns the last. Each
+// read(2) gives one, such as "e overlay: Bad value for 'index'".
+func (c *fsContext) message() string {
+	line := ""
 	buf := make([]byte, 1024)
 	for {
-		n, e := unix.Read(c.fd, buf)
-		if errors.Is(e, unix.EINTR) {
+		n, err := unix.Read(c.fd, buf)
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if e != nil || n <= 0 {
-			break
+		if err != nil || n <= 2 {
+			return line
 		}
-		if line := string(buf[:n]); strings.HasPrefix(line, "e ") || last == "" {
-			last = line
-		}
+		line = strings.Join(strings.Fields(string(buf[2:n])), " ")
 	}
-	c.unknown = strings.Contains(last, "Unknown parameter")
-	if len(last) > 2 {
-		last = strings.Join(strings.Fields(last[2:]), " ")
-		return fmt.Errorf("%s: %w (%s)", what, err, last)
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }
 
 func openDir(dir string) (*os.File, error) {

@@ -15,30 +15,28 @@ import (
 // can only mount at a place. The place is in a mount namespace that one thread
 // makes for itself; what is mounted there is cloned, and the thread ends.
 func mountByNamespace(s Stack) (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result)
-	var start func()
-	start = func() {
-		// The thread is locked and never unlocked, so it ends with its
-		// goroutine; the process's first thread can't end, and is what
-		// /proc/self shows, so that one only waits for another.
+	var f *os.File
+	var err error
+	onThread(func() { f, err = s.mountHere() })
+	return f, err
+}
+
+// onThread calls f on a thread that does nothing else and ends afterwards,
+// since a locked thread ends with its goroutine. The process's first thread
+// can't end, and is what /proc/self shows: that one only waits for another.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			other := make(chan struct{})
-			go func() { start(); close(other) }()
-			<-other
+			onThread(f)
 			runtime.UnlockOSThread()
 			return
 		}
-		f, err := s.mountHere()
-		done <- result{f, err}
-	}
-	go start()
-	r := <-done
-	return r.f, r.err
+		f()
+	}()
+	<-done
 }
 
 // mountHere spoils the thread it runs on: it leaves it in a mount namespace
@@ -108,8 +106,8 @@ func (s Stack) open() (dirs []*os.File, err error) {
 	return dirs, nil
 }
 
-// mountAt tries without the options that an old kernel may not know; it does
-// not have what they would turn off.
+// mountAt calls mount(2). Every option is older than what minict needs of a
+// kernel; "volatile", from Linux 5.10, is the youngest.
 func (s Stack) mountAt(place string, fds []string) error {
 	n := len(s.Lower)
 	data := "lowerdir=" + strings.Join(fds[:n], ":")
@@ -130,7 +128,7 @@ func (s Stack) mountAt(place string, fds []string) error {
 		flags |= unix.MS_RDONLY
 	}
 	if err := unix.Mount("overlay", place, "overlay", flags, data); err != nil {
-		return fmt.Errorf("%w (mount(2) with %s: dmesg may say more)", err, data)
+		return fmt.Errorf("%s: %w (dmesg may say why)", data, err)
 	}
 	return nil
 }
