@@ -1,0 +1,102 @@
+package runtime
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/cgroup"
+	"minict/runtime/plan"
+)
+
+// CompileExec writes the plan for one more process in a running container:
+// spec is the container's, with Process replaced by the one to run. The
+// container's first process is handed as a pidfd, input InputTarget. Errors
+// wrap ErrSpec.
+//
+// The process enters all namespaces, gives up its rights, and only then forks
+// the sibling that belongs to the PID namespace and becomes the program: as
+// long as it has rights worth taking, no process of the container can see it.
+func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
+	c := &compiler{spec: spec, host: host, opt: opt}
+	c.procfs, c.devpts, c.init = plan.NoSlot, plan.NoSlot, plan.NoSlot
+	if spec.Process == nil || len(spec.Process.Args) == 0 || spec.Linux == nil {
+		return nil, specError("process.args is empty")
+	}
+	if err := checkProcess(spec.Process); err != nil {
+		return nil, err
+	}
+	c.stdio(spec.Process)
+	c.target = c.b.Input(InputTarget)
+	joined := cgroup.Joined{Slot: plan.NoSlot}
+	if p := spec.Linux.CgroupsPath; p != "" {
+		var err error
+		if joined, err = host.Cgroup.Enter(&c.b, p); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSpec, err)
+		}
+	}
+	c.guard()
+	joined.Join(&c.b)
+	c.enter()
+	if spec.Process.Terminal {
+		c.execTerminal()
+	}
+	if err := c.execProcess(); err != nil {
+		return nil, err
+	}
+	return c.b.Plan(0, joined.Slot), nil
+}
+
+// enter joins the namespaces that the container has of its own.
+func (c *compiler) enter() {
+	var flags uint64
+	for _, ns := range namespaces {
+		for _, own := range c.spec.Linux.Namespaces {
+			if own.Type == ns.kind {
+				flags |= ns.flag
+			}
+		}
+	}
+	c.step("join namespaces", "of the container", "", "one more process among the container's")
+	c.b.Call(unix.SYS_SETNS, c.target.Value(), plan.Int(flags))
+}
+
+// execTerminal opens a terminal in the container's devpts, after a look that
+// it is one: by now the container may have put something else there.
+func (c *compiler) execTerminal() {
+	c.step("open", "a terminal", "", "its own, never the caller's")
+	dir, stat := c.b.Slot(), c.b.Data(make([]byte, 128))
+	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/dev/pts"), plan.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir)
+	c.b.Call(unix.SYS_FSTATFS, dir.Value(), stat)
+	c.b.Call(plan.Expect32, stat, plan.Int(unix.DEVPTS_SUPER_MAGIC), plan.Int(^uint32(0)), plan.Int(uint(unix.ENOTTY)))
+	c.pty(dir, c.b.Str("ptmx"), c.spec.Process)
+}
+
+func (c *compiler) execProcess() error {
+	p := c.spec.Process
+	if err := c.rlimits(p); err != nil {
+		return err
+	}
+	c.streams(p)
+	c.keyring()
+	c.workingDirectory(p)
+	if !p.NoNewPrivileges {
+		if err := c.filter(); err != nil {
+			return err
+		}
+	}
+	if err := c.credentials(p); err != nil {
+		return err
+	}
+	c.step("fork", "into the PID namespace", "", "setns moves only children there")
+	c.b.Call(plan.Fork, plan.Int(0))
+	c.finish(p)
+	if p.NoNewPrivileges {
+		if err := c.filter(); err != nil {
+			return err
+		}
+	}
+	c.exec(p)
+	return nil
+}

@@ -1,0 +1,319 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/moby/sys/capability"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
+)
+
+// process gives up what the program must not have, step by step, and becomes
+// it. The order is the kernel's: each step needs rights that a later one
+// takes away.
+func (c *compiler) process() error {
+	p := c.spec.Process
+	if err := c.rlimits(p); err != nil {
+		return err
+	}
+	c.streams(p)
+	c.keyring()
+	c.workingDirectory(p)
+	if !p.NoNewPrivileges {
+		if err := c.filter(); err != nil { // takes CAP_SYS_ADMIN
+			return err
+		}
+	}
+	if err := c.credentials(p); err != nil {
+		return err
+	}
+	c.finish(p)
+	if p.NoNewPrivileges {
+		if err := c.filter(); err != nil {
+			return err
+		}
+	}
+	c.exec(p)
+	return nil
+}
+
+func checkProcess(p *specs.Process) error {
+	switch {
+	case !path.IsAbs(p.Cwd):
+		return specError("process.cwd %q is not absolute", p.Cwd)
+	case p.ApparmorProfile != "":
+		return specError("process.apparmorProfile is not supported yet")
+	case p.SelinuxLabel != "":
+		return specError("process.selinuxLabel is not supported yet")
+	case p.Scheduler != nil:
+		return specError("process.scheduler is not supported yet")
+	case p.IOPriority != nil:
+		return specError("process.ioPriority is not supported yet")
+	case p.ExecCPUAffinity != nil:
+		return specError("process.execCPUAffinity is not supported yet")
+	}
+	for _, list := range [][]string{p.Args, p.Env, {p.Cwd}} {
+		for _, s := range list {
+			if strings.Contains(s, "\x00") {
+				return specError("process: %q has a zero byte", s)
+			}
+		}
+	}
+	return nil
+}
+
+var rlimits = map[string]int{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU,
+	"RLIMIT_DATA": unix.RLIMIT_DATA, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS,
+	"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE,
+	"RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS,
+	"RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO, "RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
+	"RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+func (c *compiler) rlimits(p *specs.Process) error {
+	seen := make(map[string]bool)
+	for _, r := range p.Rlimits {
+		kind, ok := rlimits[r.Type]
+		if !ok || seen[r.Type] {
+			return specError("rlimit %q is unknown or given twice", r.Type)
+		}
+		seen[r.Type] = true
+		c.step("limit", strings.ToLower(strings.TrimPrefix(r.Type, "RLIMIT_")), fmt.Sprintf("soft %d, hard %d", r.Soft, r.Hard), "of each of its processes")
+		c.b.Call(unix.SYS_PRLIMIT64, plan.Int(0), plan.Int(kind), c.b.Words(plan.Int(r.Soft), plan.Int(r.Hard)), plan.Int(0))
+	}
+	return nil
+}
+
+// streams puts descriptors 0, 1 and 2 in place, and gives them to the user
+// that the program runs as, so that it can open /dev/stdout.
+func (c *compiler) streams(p *specs.Process) {
+	c.step("connect", "stdin, stdout, stderr", "", "the only descriptors that it gets")
+	for i, s := range c.std {
+		c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+	}
+	if p.User.UID == 0 {
+		return
+	}
+	for i := range c.std {
+		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(p.User.UID), plan.Int(-1)).Flag(plan.AnyError)
+	}
+}
+
+// keyring takes a new session keyring: keyrings have no namespace. Without
+// support in the kernel, or at the user's limit of keys, there is none to take.
+func (c *compiler) keyring() {
+	c.step("new keyring", "session", "", "the caller's keys stay the caller's")
+	c.b.Call(unix.SYS_KEYCTL, plan.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), plan.Int(0)).
+		Ignore(int(unix.ENOSYS), int(unix.EDQUOT), int(unix.EPERM))
+}
+
+// workingDirectory makes and enters the working directory, and then asks the
+// kernel where that is: outside the root directory it has no path, and a path
+// without a leading slash is what getcwd(2) gives then (CVE-2024-21626).
+func (c *compiler) workingDirectory(p *specs.Process) {
+	c.step("chdir", p.Cwd, "", "where the program begins")
+	slash, dir := c.b.Slot(), c.b.Slot()
+	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/"), plan.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(slash)
+	c.b.Call(plan.Walk, slash.Value(), c.b.Str(path.Clean(p.Cwd)), plan.Int(plan.WalkDir), plan.Int(0o755)).Into(dir)
+	c.b.Call(unix.SYS_FCHDIR, dir.Value())
+	const pathMax = 4096
+	buf := c.b.Data(make([]byte, pathMax))
+	c.b.Call(unix.SYS_GETCWD, buf, plan.Int(pathMax))
+	c.b.Call(plan.Expect, buf, plan.Int('/'), plan.Int(uint(unix.ENOENT)))
+}
+
+// filter installs the seccomp filter.
+func (c *compiler) filter() error {
+	f, err := c.filterProgram()
+	if f == nil || err != nil {
+		return err
+	}
+	const size = 8 // struct sock_filter
+	c.step("filter", "system calls", fmt.Sprintf("seccomp, %d instructions", len(f.Program)/size), "the kernel refuses what the program has no need of")
+	if c.spec.Process.NoNewPrivileges {
+		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_NO_NEW_PRIVS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
+	}
+	prog := c.b.Words(plan.Int(len(f.Program)/size), c.b.Data(f.Program)) // struct sock_fprog
+	c.b.Call(unix.SYS_SECCOMP, plan.Int(unix.SECCOMP_SET_MODE_FILTER), plan.Int(f.Flags), prog)
+	return nil
+}
+
+// credentials changes to the user and takes away capabilities(7).
+func (c *compiler) credentials(p *specs.Process) error {
+	sets, err := c.capabilitySets(p)
+	if err != nil {
+		return err
+	}
+	c.step("drop capabilities", "from the bounding set", keptNames(sets.bounding), "not even a setuid program gets them back")
+	for cap := range c.host.LastCap + 1 {
+		if sets.bounding&(1<<cap) == 0 {
+			c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_CAPBSET_DROP), plan.Int(cap), plan.Int(0), plan.Int(0), plan.Int(0))
+		}
+	}
+	u := p.User
+	c.step("set user", fmt.Sprintf("%d:%d", u.UID, u.GID), groupsText(u.AdditionalGids), "who it is to the file system")
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
+	c.b.Call(unix.SYS_SETGROUPS, plan.Int(len(u.AdditionalGids)), c.gids(u.AdditionalGids))
+	c.b.Call(unix.SYS_SETRESGID, plan.Int(u.GID), plan.Int(u.GID), plan.Int(u.GID))
+	c.b.Call(unix.SYS_SETRESUID, plan.Int(u.UID), plan.Int(u.UID), plan.Int(u.UID))
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0))
+	c.step("set capabilities", "", keptNames(sets.effective), "the rights of root that are left")
+	c.capset(sets)
+	return nil
+}
+
+func groupsText(gids []uint32) string {
+	if len(gids) == 0 {
+		return "no further groups"
+	}
+	return "groups " + strings.Trim(fmt.Sprint(gids), "[]")
+}
+
+func (c *compiler) gids(gids []uint32) plan.Arg {
+	raw := make([]byte, 4*len(gids))
+	for i, g := range gids {
+		binary.NativeEndian.PutUint32(raw[4*i:], g)
+	}
+	return c.b.Data(raw)
+}
+
+// capset sets the other sets. The ambient set is always written: what the
+// caller had in it must not come along (CVE-2022-29162 was of this kind).
+func (c *compiler) capset(s capabilitySets) {
+	const version = 0x20080522 // _LINUX_CAPABILITY_VERSION_3
+	data := make([]byte, 24)   // two struct __user_cap_data_struct: low and high halves
+	for half := range 2 {
+		for i, set := range []uint64{s.effective, s.permitted, s.inheritable} {
+			binary.NativeEndian.PutUint32(data[12*half+4*i:], uint32(set>>(32*half)))
+		}
+	}
+	c.b.Call(unix.SYS_CAPSET, c.b.Words(plan.Int(version)), c.b.Data(data))
+	const ambient = unix.PR_CAP_AMBIENT
+	c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), plan.Int(0), plan.Int(0), plan.Int(0))
+	for cap := range c.host.LastCap + 1 {
+		if s.ambient&(1<<cap) != 0 {
+			c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_RAISE), plan.Int(cap), plan.Int(0), plan.Int(0))
+		}
+	}
+}
+
+// capabilitySets are the five sets of a thread, a bit for each capability. A
+// set that the specification leaves out is empty.
+type capabilitySets struct {
+	bounding, effective, inheritable, permitted, ambient uint64
+}
+
+func (c *compiler) capabilitySets(p *specs.Process) (s capabilitySets, err error) {
+	if p.Capabilities == nil {
+		return s, nil
+	}
+	for _, set := range []struct {
+		bits  *uint64
+		names []string
+	}{
+		{&s.bounding, p.Capabilities.Bounding}, {&s.effective, p.Capabilities.Effective},
+		{&s.inheritable, p.Capabilities.Inheritable}, {&s.permitted, p.Capabilities.Permitted},
+		{&s.ambient, p.Capabilities.Ambient},
+	} {
+		for _, name := range set.names {
+			bit, err := capabilityBit(name)
+			if err != nil {
+				return s, err
+			}
+			if bit <= c.host.LastCap {
+				*set.bits |= 1 << bit
+			}
+		}
+	}
+	return s, nil
+}
+
+func capabilityBit(name string) (int, error) {
+	for _, known := range capability.ListKnown() {
+		if "CAP_"+strings.ToUpper(known.String()) == name {
+			return int(known), nil
+		}
+	}
+	return 0, specError("capability %q is unknown", name)
+}
+
+func keptNames(set uint64) string {
+	var names []string
+	for _, known := range capability.ListKnown() {
+		if set&(1<<known) != 0 {
+			names = append(names, known.String())
+		}
+	}
+	if len(names) == 0 {
+		return "none left"
+	}
+	return "left: " + strings.Join(names, " ")
+}
+
+// finish sets what only lasts from here on: a change of user ids would undo
+// the death signal, and the descriptors were needed until now.
+func (c *compiler) finish(p *specs.Process) {
+	umask := uint32(0o022)
+	if p.User.Umask != nil {
+		umask = *p.User.Umask
+	}
+	c.step("close", "descriptors from 3 on", fmt.Sprintf("umask %04o", umask), "nothing of the host is left open (CVE-2024-21626)")
+	c.b.Call(unix.SYS_UMASK, plan.Int(umask))
+	if !c.opt.Orphan {
+		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
+	}
+	c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(3), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
+	c.b.Call(unix.SYS_RT_SIGPROCMASK, plan.Int(unix.SIG_SETMASK), c.b.Data(make([]byte, 8)), plan.Int(0), plan.Int(8))
+}
+
+// exec becomes the program. Without a slash in its name it is looked for in
+// the container's PATH. A directory where it is not, or may not be executed,
+// is passed over, and only when all were tried is the second told.
+func (c *compiler) exec(p *specs.Process) {
+	c.step("exec", p.Args[0], strings.Join(p.Args[1:], " "), "")
+	argv, envp := c.b.Strs(p.Args), c.b.Strs(p.Env)
+	if c.init != plan.NoSlot {
+		argv = c.b.Strs(append([]string{"minict-init", "--"}, p.Args...))
+		c.b.Call(unix.SYS_EXECVEAT, c.init.Value(), c.b.Str(""), argv, envp, plan.Int(emptyPath))
+		return
+	}
+	files := candidates(p)
+	for _, also := range [][]int{{int(unix.EACCES)}, nil} {
+		for i, file := range files {
+			if also == nil && i == len(files)-1 {
+				break
+			}
+			c.b.Call(unix.SYS_EXECVE, c.b.Str(file), argv, envp).
+				Ignore(append(also, int(unix.ENOENT), int(unix.ENOTDIR))...)
+		}
+	}
+	c.b.Call(unix.SYS_EXECVE, c.b.Str(files[len(files)-1]), argv, envp)
+}
+
+// candidates are the files that a command may mean.
+func candidates(p *specs.Process) []string {
+	name := p.Args[0]
+	if strings.Contains(name, "/") || name == "" {
+		return []string{name}
+	}
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range p.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
+	}
+	var files []string
+	for _, dir := range strings.Split(search, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		files = append(files, dir+"/"+name)
+	}
+	return files
+}

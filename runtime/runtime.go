@@ -1,0 +1,191 @@
+// Package runtime turns an OCI specification into a process.
+//
+// Compile reads a specification (OCI runtime specification 1.3) and writes
+// the plan (package plan) that makes the container: a pure function, without
+// a look at the machine beyond what it is told in Host. Package launch
+// carries the plan out. What a container is made of can be read off here,
+// file by file: namespaces, mounts, devices, process, terminal.
+package runtime
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/cgroup"
+	"minict/runtime/plan"
+)
+
+// ErrSpec says that a specification asks for something that is wrong or that
+// can't be had here. What exactly is in the text of the error that wraps it.
+var ErrSpec = errors.New("bad specification")
+
+// Host is what Compile has to know of the machine.
+type Host struct {
+	Cgroup  cgroup.Layout
+	LastCap int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+}
+
+// Filter is a compiled seccomp filter, see package seccomp.
+type Filter struct {
+	Program []byte // array of struct sock_filter
+	Flags   uint   // SECCOMP_FILTER_FLAG_*
+}
+
+// Options are what a specification has no words for.
+type Options struct {
+	// Root says that the launcher is handed the root filesystem as a
+	// detached mount, input InputRoot; Spec.Root.Path is not looked at.
+	Root bool
+	// Anchor is a directory of the host on which the root filesystem is
+	// attached while it is being furnished, in the container's own mount
+	// namespace: the host never sees a mount there. If empty, it is
+	// Spec.Root.Path.
+	Anchor string
+	// Filter is what Spec.Linux.Seccomp compiles to, if the caller has it
+	// at hand.
+	Filter *Filter
+	// Optional are the controllers whose limits are wishes: where the
+	// machine has no such controller they are left out.
+	Optional cgroup.Set
+	// Init makes the program handed as InputInit PID 1, with the user's
+	// command as its arguments.
+	Init bool
+	// Orphan lets the container outlive its launcher. Otherwise the kernel
+	// kills it when the launcher's thread ends (PR_SET_PDEATHSIG).
+	Orphan bool
+}
+
+// Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
+const (
+	InputRoot    = "root"    // detached mount of the root filesystem
+	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2
+	InputStdout  = "stdout"  // …
+	InputStderr  = "stderr"  // …
+	InputConsole = "console" // socket that takes the terminal's master side
+	InputInit    = "init"    // the init program
+	InputTarget  = "target"  // pidfd of the container that is joined
+)
+
+// compiler is the state of one compilation.
+type compiler struct {
+	b    plan.Builder
+	spec *specs.Spec
+	host Host
+	opt  Options
+
+	root   plan.Slot // the root filesystem, O_PATH
+	procfs plan.Slot // the container's own procfs, or NoSlot
+	devpts plan.Slot // the container's own devpts, or NoSlot
+	null   plan.Slot // the host's /dev/null, O_PATH, or NoSlot
+	std    [3]plan.Slot
+	socket plan.Slot // InputConsole
+	init   plan.Slot // InputInit
+	target plan.Slot // InputTarget
+}
+
+// Compile writes the plan for a container. Errors wrap ErrSpec.
+func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
+	c := &compiler{spec: spec, host: host, opt: opt}
+	c.procfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.inputs()
+	joined, err := c.cgroup()
+	if err != nil {
+		return nil, err
+	}
+	flags, err := c.namespaces(joined)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []func() error{
+		c.rootfs, c.mounts, c.devices, c.terminal, c.procfsWrites,
+		c.masks, c.pivot, c.loopback, c.process,
+	} {
+		if err := part(); err != nil {
+			return nil, err
+		}
+	}
+	return c.b.Plan(flags, joined.Slot), nil
+}
+
+// check refuses what would otherwise be ignored.
+func (c *compiler) check() error {
+	s := c.spec
+	switch {
+	case s.Process == nil:
+		return specError("process is missing")
+	case len(s.Process.Args) == 0:
+		return specError("process.args is empty")
+	case s.Root == nil:
+		return specError("root is missing")
+	case s.Linux == nil:
+		return specError("linux is missing")
+	case s.Hooks != nil:
+		return specError("hooks are not supported yet")
+	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
+		return specError("user namespaces are not supported yet")
+	case len(s.Linux.NetDevices) > 0:
+		return specError("linux.netDevices is not supported yet")
+	case s.Linux.IntelRdt != nil:
+		return specError("linux.intelRdt is not supported yet")
+	case s.Linux.MemoryPolicy != nil:
+		return specError("linux.memoryPolicy is not supported yet")
+	case s.Linux.Personality != nil:
+		return specError("linux.personality is not supported yet")
+	case len(s.Linux.TimeOffsets) > 0:
+		return specError("linux.timeOffsets is not supported yet")
+	case s.Linux.MountLabel != "":
+		return specError("linux.mountLabel: the kernel has no SELinux here")
+	}
+	return checkProcess(s.Process)
+}
+
+func specError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrSpec, fmt.Sprintf(format, args...))
+}
+
+// inputs reserves the slots of what the launcher is handed.
+func (c *compiler) inputs() {
+	c.root, c.init = plan.NoSlot, plan.NoSlot
+	if c.opt.Root {
+		c.root = c.b.Input(InputRoot)
+	}
+	c.stdio(c.spec.Process)
+	if c.opt.Init {
+		c.init = c.b.Input(InputInit)
+	}
+}
+
+func (c *compiler) stdio(p *specs.Process) {
+	for i, name := range []string{InputStdin, InputStdout, InputStderr} {
+		c.std[i] = c.b.Input(name)
+	}
+	if p.Terminal {
+		c.socket = c.b.Input(InputConsole)
+	}
+}
+
+// cgroup puts the container under its limits from birth.
+func (c *compiler) cgroup() (cgroup.Joined, error) {
+	l := c.spec.Linux
+	if l.CgroupsPath == "" {
+		return cgroup.Joined{Slot: plan.NoSlot}, nil
+	}
+	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources, c.opt.Optional)
+	if err != nil {
+		return joined, fmt.Errorf("%w: %w", ErrSpec, err)
+	}
+	return joined, nil
+}
+
+// step begins a step of the child.
+func (c *compiler) step(verb, object, detail, why string) {
+	c.b.Step(plan.Step{Phase: plan.Child, Verb: verb, Object: object, Detail: detail, Why: why})
+}
+
+const atFDCWD = unix.AT_FDCWD
