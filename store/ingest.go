@@ -149,7 +149,8 @@ func (in *Ingest) LayerDir(key digest.Digest) string {
 // Publish makes all that was committed to the ingest durable, and then the
 // index name img, which is called by each of the names. The blobs of its
 // config and manifest and the layers have to be in the ingest or be known to
-// it by HaveBlob and HaveLayer. If it fails, the index is as it was.
+// it by HaveBlob and HaveLayer; others are not kept. If it fails, the index is
+// as it was.
 func (in *Ingest) Publish(ctx context.Context, img Image, names ...string) error {
 	if err := in.store.Sync(); err != nil {
 		return err

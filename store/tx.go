@@ -41,10 +41,16 @@ func (tx *Tx) ByName(name string) (Image, error) {
 // ByIDPrefix finds the images whose id begins with hex, which may begin with
 // the algorithm and a colon; without one, sha256 is meant. None is no error.
 func (tx *Tx) ByIDPrefix(hex string) ([]Image, error) {
-	prefix := hex
-	if !strings.Contains(hex, ":") {
-		prefix = "sha256:" + hex
+	if strings.Contains(hex, ":") {
+		return tx.byPrefix(hex)
 	}
+	return tx.byPrefix("sha256:" + hex)
+}
+
+// Images lists all images, in the order of their ids.
+func (tx *Tx) Images() ([]Image, error) { return tx.byPrefix("") }
+
+func (tx *Tx) byPrefix(prefix string) ([]Image, error) {
 	refs, err := tx.refs()
 	if err != nil {
 		return nil, err
@@ -53,16 +59,6 @@ func (tx *Tx) ByIDPrefix(hex string) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tx.images(keys, refs)
-}
-
-// Images lists all images, in the order of their ids.
-func (tx *Tx) Images() ([]Image, error) { return tx.ByIDPrefix("sha") }
-
-// Names gives each canonical reference with the id of the image it names.
-func (tx *Tx) Names() (map[string]digest.Digest, error) { return tx.refs() }
-
-func (tx *Tx) images(keys []string, refs map[string]digest.Digest) ([]Image, error) {
 	images := make([]Image, 0, len(keys))
 	for _, key := range keys {
 		img, err := tx.image(digest.Digest(key), refs)
@@ -73,6 +69,9 @@ func (tx *Tx) images(keys []string, refs map[string]digest.Digest) ([]Image, err
 	}
 	return images, nil
 }
+
+// Names gives each canonical reference with the id of the image it names.
+func (tx *Tx) Names() (map[string]digest.Digest, error) { return tx.refs() }
 
 func (tx *Tx) image(id digest.Digest, refs map[string]digest.Digest) (Image, error) {
 	img := Image{ID: id}
