@@ -70,7 +70,7 @@ func (c *compiler) execTerminal() {
 	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/dev/pts"), plan.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir)
 	c.b.Call(unix.SYS_FSTATFS, dir.Value(), stat)
 	c.b.Call(plan.Expect32, stat, plan.Int(unix.DEVPTS_SUPER_MAGIC), plan.Int(^uint32(0)), plan.Int(uint(unix.ENOTTY)))
-	c.pty(dir, c.b.Str("ptmx"), c.spec.Process)
+	c.pty(dir, c.spec.Process)
 }
 
 func (c *compiler) execProcess() error {
@@ -91,6 +91,12 @@ func (c *compiler) execProcess() error {
 	}
 	c.step("fork", "into the PID namespace", "", "setns moves only children there")
 	c.b.Call(plan.Fork, plan.Int(0))
+	// The end of a session's leader takes its terminal away, so only the
+	// process that stays may lead it.
+	c.b.Call(unix.SYS_SETSID)
+	if p.Terminal {
+		c.b.Call(unix.SYS_IOCTL, plan.Int(0), plan.Int(unix.TIOCSCTTY), plan.Int(0))
+	}
 	c.finish(p)
 	if p.NoNewPrivileges {
 		if err := c.filter(); err != nil {

@@ -20,7 +20,8 @@ func (c *compiler) terminal() error {
 		return specError("a terminal needs a devpts mount at /dev/pts")
 	}
 	c.step("open", "a terminal", "", "its own, never the caller's")
-	slave := c.pty(c.devpts, c.b.Str("ptmx"), c.spec.Process)
+	slave := c.pty(c.devpts, c.spec.Process)
+	c.b.Call(unix.SYS_IOCTL, slave.Value(), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	c.step("bind", "/dev/console", "the terminal", "")
 	tree := c.b.Slot()
 	c.b.Call(unix.SYS_OPEN_TREE, slave.Value(), c.b.Str(""), plan.Int(cloneTree|emptyPath)).Into(tree)
@@ -28,13 +29,13 @@ func (c *compiler) terminal() error {
 	return nil
 }
 
-// pty opens a terminal by its ptmx. The slave side comes from the master by
+// pty opens a new terminal in a devpts. The slave side comes from the master by
 // descriptor and not by name (CVE-2025-52565): TIOCGPTPEER, ioctl_tty(2).
-func (c *compiler) pty(dir plan.Slot, ptmx plan.Arg, p *specs.Process) (slave plan.Slot) {
+func (c *compiler) pty(dir plan.Slot, p *specs.Process) (slave plan.Slot) {
 	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
 	master, slave := c.b.Slot(), c.b.Slot()
 	message, fdAt := c.rights()
-	c.b.Call(unix.SYS_OPENAT, dir.Value(), ptmx, plan.Int(flags)).Into(master).StoreAt(fdAt)
+	c.b.Call(unix.SYS_OPENAT, dir.Value(), c.b.Str("ptmx"), plan.Int(flags)).Into(master).StoreAt(fdAt)
 	c.b.Call(unix.SYS_IOCTL, master.Value(), plan.Int(unix.TIOCSPTLCK), c.b.Data(make([]byte, 4)))
 	c.b.Call(unix.SYS_IOCTL, master.Value(), plan.Int(unix.TIOCGPTPEER), plan.Int(flags)).Into(slave)
 	if size := p.ConsoleSize; size != nil {
@@ -45,7 +46,6 @@ func (c *compiler) pty(dir plan.Slot, ptmx plan.Arg, p *specs.Process) (slave pl
 	}
 	c.b.Call(unix.SYS_SENDMSG, c.socket.Value(), message, plan.Int(unix.MSG_NOSIGNAL))
 	c.b.Call(unix.SYS_CLOSE, master.Value())
-	c.b.Call(unix.SYS_IOCTL, slave.Value(), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	for i := range c.std {
 		c.std[i] = slave
 	}
