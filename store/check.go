@@ -61,7 +61,7 @@ func (c *checker) structure(tx *Tx) {
 	if tx.bolt == nil {
 		return
 	}
-	err := guard("check index", func() error {
+	err := tx.index.guard(func() error {
 		var first error
 		for err := range tx.bolt.Check() { // to its end, or its goroutine stays
 			if first == nil {

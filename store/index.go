@@ -98,37 +98,43 @@ func (s *Store) create(path string) error {
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("make index: %w", err)
 	}
-	db, err := openIndex(tmp, false)
-	if err != nil {
+	if err := writeEmpty(tmp); err != nil {
+		os.Remove(tmp)
 		return err
 	}
-	tx, err := db.begin(true)
-	if err == nil {
-		err = guard("make index", func() error {
-			for _, name := range buckets() {
-				if _, err := tx.bolt.CreateBucket([]byte(name)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	if err == nil {
-		tx.grows = true
-		err = db.commit(tx)
-	}
-	if err == nil {
-		err = db.file.Sync()
-	}
-	db.close()
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
+	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("make index: %w", err)
 	}
 	return syncDir(s.root)
+}
+
+func writeEmpty(path string) error {
+	x, err := openIndex(path, false)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	tx, err := x.begin(true)
+	if err != nil {
+		return err
+	}
+	tx.grows = true
+	for _, name := range buckets() {
+		err := x.guard(func() error {
+			_, err := x.tx.CreateBucket([]byte(name))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("make index: %w", err)
+		}
+	}
+	if err := x.commit(tx); err != nil {
+		return err
+	}
+	if err := x.file.Sync(); err != nil {
+		return fmt.Errorf("make index: %w", err)
+	}
+	return nil
 }
 
 // index is an open index.db. bbolt reads a mapped file and trusts what it
@@ -143,41 +149,41 @@ type index struct {
 
 func openIndex(path string, readOnly bool) (*index, error) {
 	x := &index{}
-	err := guard("open index", func() (err error) {
+	err := x.guard(func() (err error) {
 		x.db, err = bolt.Open(path, 0o600, &bolt.Options{
 			ReadOnly:     readOnly,
 			FreelistType: bolt.FreelistMapType,
 			NoStatistics: true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+				f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW, mode)
 				x.file = f
 				return f, err
 			},
 		})
 		return err
 	})
-	if err != nil && x.file != nil {
+	if err == nil {
+		return x, nil
+	}
+	if x.file != nil {
 		x.file.Close()
 	}
 	var pathErr *os.PathError
 	var errno unix.Errno
-	if err != nil && !errors.Is(err, ErrCorrupt) && !errors.As(err, &pathErr) && !errors.As(err, &errno) {
-		err = fmt.Errorf("%w (%s)", ErrCorrupt, err) // bbolt's own word for what it read
+	if !x.broken && !errors.As(err, &pathErr) && !errors.As(err, &errno) {
+		err = fmt.Errorf("%w (%w)", ErrCorrupt, err) // bbolt's own words for what it has read
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return x, nil
+	return nil, fmt.Errorf("open index %s: %w", path, err)
 }
 
 func (x *index) begin(write bool) (*Tx, error) {
-	err := guard("read index", func() (err error) {
+	err := x.guard(func() (err error) {
 		x.tx, err = x.db.Begin(write)
 		return err
 	})
 	if err != nil {
-		x.broken = errors.Is(err, ErrCorrupt)
-		return nil, err
+		x.close()
+		return nil, fmt.Errorf("open index: %w", err)
 	}
 	return &Tx{bolt: x.tx, index: x}, nil
 }
@@ -185,40 +191,43 @@ func (x *index) begin(write bool) (*Tx, error) {
 // commit allocates the reserve first: a transaction that adds something must
 // leave it whole, one that removes something may live on it.
 func (x *index) commit(tx *Tx) error {
-	err := unix.Fallocate(int(x.file.Fd()), 0, 0, tx.bolt.Size()+reserve)
-	if tx.grows && errors.Is(err, unix.ENOSPC) {
+	if x.broken {
+		return fmt.Errorf("write index: %w", ErrCorrupt)
+	}
+	err := unix.Fallocate(int(x.file.Fd()), 0, 0, x.tx.Size()+reserve)
+	if err == nil || !tx.grows || !errors.Is(err, unix.ENOSPC) {
+		err = x.guard(x.tx.Commit)
+	}
+	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	err = guard("write index", x.tx.Commit)
-	x.broken = x.broken || errors.Is(err, ErrCorrupt)
-	return err
+	return nil
 }
 
+// close may be called again.
 func (x *index) close() {
+	if !x.broken {
+		x.guard(func() error {
+			if x.tx != nil {
+				x.tx.Rollback() // after a commit there is nothing to roll back
+			}
+			return x.db.Close()
+		})
+	}
 	if x.broken {
 		x.file.Close() // gives bbolt's own lock up; the mapping stays until the process ends
-		return
-	}
-	err := guard("close index", func() error {
-		x.tx.Rollback() // an error says that it was committed
-		return x.db.Close()
-	})
-	if err != nil {
-		x.file.Close()
 	}
 }
 
 // guard calls f, which calls bbolt. On a damaged file that panics, or reads
 // beyond the end of the mapped file, which is SIGBUS: both become ErrCorrupt.
-func guard(what string, f func() error) (err error) {
+func (x *index) guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%s: %w (%.200v)", what, ErrCorrupt, r)
+			x.broken = true
+			err = fmt.Errorf("%w (%.200v)", ErrCorrupt, r)
 		}
 	}()
-	if err := f(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return f()
 }

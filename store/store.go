@@ -21,9 +21,9 @@
 //
 // # Index
 //
-// The buckets of index.db. Each value is four bytes of CRC-32C over bucket,
-// key and payload (bbolt has check sums for its meta pages alone), followed
-// by the payload:
+// The buckets of index.db. Each value is eight bytes of FNV-1a over bucket, key
+// and payload (bbolt has check sums for its meta pages alone), followed by the
+// payload:
 //
 //	index.db
 //	├── refs

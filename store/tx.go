@@ -273,19 +273,13 @@ func namedBy(images []Image) map[digest.Digest]bool {
 }
 
 func (tx *Tx) refs() (map[string]digest.Digest, error) {
-	names, err := tx.keys(bucketRefs, "")
-	if err != nil {
-		return nil, err
-	}
-	refs := make(map[string]digest.Digest, len(names))
-	for _, name := range names {
-		id, err := tx.get(bucketRefs, name)
-		if err != nil {
-			return nil, err
-		}
+	refs := make(map[string]digest.Digest)
+	err := tx.each(bucketRefs, "", func(name string, value []byte) error {
+		id, err := unseal(bucketRefs, name, value)
 		refs[name] = digest.Digest(id)
-	}
-	return refs, nil
+		return err
+	})
+	return refs, err
 }
 
 func (tx *Tx) record(bucket, key string, into any) error {
@@ -304,32 +298,48 @@ func (tx *Tx) put(bucket, key string, record any) error {
 	return tx.putRaw(bucket, key, payload)
 }
 
-// The four below are all that touches bbolt's tree.
+// What is below is all that touches bbolt's tree.
 
 func (tx *Tx) get(bucket, key string) (payload []byte, err error) {
-	var value []byte
+	none := fmt.Errorf("%s %.200q: %w", strings.TrimSuffix(bucket, "s"), key, ErrNotFound)
+	if tx.bolt == nil {
+		return nil, none
+	}
 	err = tx.in(bucket, func(b *bolt.Bucket) error {
-		value = bytes.Clone(b.Get([]byte(key)))
-		return nil
+		value := b.Get([]byte(key))
+		if value == nil {
+			return none
+		}
+		value, err := unseal(bucket, key, value)
+		payload = bytes.Clone(value) // out of the mapped file
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if value == nil {
-		return nil, fmt.Errorf("%s %.200q: %w", strings.TrimSuffix(bucket, "s"), key, ErrNotFound)
-	}
-	return unseal(bucket, key, value)
+	return payload, err
 }
 
 func (tx *Tx) keys(bucket, prefix string) (keys []string, err error) {
-	err = tx.in(bucket, func(b *bolt.Bucket) error {
-		c := b.Cursor()
-		for k, _ := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
-			keys = append(keys, string(k))
-		}
+	err = tx.each(bucket, prefix, func(key string, _ []byte) error {
+		keys = append(keys, key)
 		return nil
 	})
 	return keys, err
+}
+
+// each calls f with each key that begins with prefix and its value, which lies
+// in the mapped file.
+func (tx *Tx) each(bucket, prefix string, f func(key string, value []byte) error) error {
+	if tx.bolt == nil {
+		return nil
+	}
+	return tx.in(bucket, func(b *bolt.Bucket) error {
+		c := b.Cursor()
+		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+			if err := f(string(k), v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (tx *Tx) putRaw(bucket, key string, payload []byte) error {
@@ -343,19 +353,16 @@ func (tx *Tx) delete(bucket, key string) error {
 	return tx.in(bucket, func(b *bolt.Bucket) error { return b.Delete([]byte(key)) })
 }
 
+// in calls f with a bucket.
 func (tx *Tx) in(bucket string, f func(*bolt.Bucket) error) error {
 	if tx.bolt == nil {
-		return nil
+		return errors.New("index: empty")
 	}
-	err := guard("index", func() error {
+	return tx.index.guard(func() error {
 		b := tx.bolt.Bucket([]byte(bucket))
 		if b == nil {
-			return fmt.Errorf("no bucket %s: %w", bucket, ErrCorrupt)
+			return fmt.Errorf("index: no bucket %s: %w", bucket, ErrCorrupt)
 		}
 		return f(b)
 	})
-	if errors.Is(err, ErrCorrupt) {
-		tx.index.broken = true
-	}
-	return err
 }
