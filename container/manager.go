@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -168,24 +167,6 @@ const (
 
 // List gives the containers, newest first: those that run, or all.
 func (m *Manager) List(ctx context.Context, all bool) ([]Summary, error) { panic("not yet") }
-
-// LogOptions choose from a container's output.
-type LogOptions struct {
-	Follow       bool
-	Tail         int // number of last lines; negative is all
-	Since, Until time.Time
-	Timestamps   bool // a line begins with its time, RFC 3339 with nanoseconds
-}
-
-// Logs writes a container's output: what it wrote to its standard output to
-// stdout, its standard error to stderr. With Follow it goes on until the
-// container has ended.
-func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, stdout, stderr io.Writer) error {
-	panic("not yet")
-}
-
-// Lookup gives the id of a container.
-func (m *Manager) Lookup(ref string) (id string, err error) { panic("not yet") }
 
 // Claims are what containers need of the store.
 type Claims struct {

@@ -1,0 +1,165 @@
+package container
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"minict/internal/atomicfile"
+)
+
+func (m *Manager) durableDir(id string) string { return filepath.Join(m.Root, "containers", id) }
+func (m *Manager) runDir(id string) string     { return filepath.Join(m.State, "containers", id) }
+func (m *Manager) namePath(name string) string { return filepath.Join(m.Root, "names", name) }
+func (m *Manager) volumes() string             { return filepath.Join(m.Root, "volumes") }
+func (m *Manager) lockPath(id string) string   { return filepath.Join(m.runDir(id), "lock") }
+func (m *Manager) parentLock() string          { return filepath.Join(m.State, "containers", ".lock") }
+func (m *Manager) anchor() string              { return filepath.Join(m.State, "root") }
+func (m *Manager) durableConfig(id string) string {
+	return filepath.Join(m.durableDir(id), "config.json")
+}
+func (m *Manager) runConfig(id string) string { return filepath.Join(m.runDir(id), "config.json") }
+
+// layOut makes the directories that all containers share, as private ones.
+func (m *Manager) layOut() error {
+	// The last one stands for all.
+	if _, err := os.Lstat(m.anchor()); err == nil {
+		if _, err := os.Lstat(m.volumes()); err == nil {
+			return nil
+		}
+	}
+	for _, dir := range []string{
+		filepath.Join(m.Root, "containers"), filepath.Join(m.Root, "names"), m.volumes(),
+		filepath.Join(m.State, "containers"), m.anchor(),
+	} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newID makes a container's or a volume's id: 64 hexadecimal digits. Of 2²⁵⁶
+// ids no two are the same.
+func newID() string {
+	var raw [32]byte
+	rand.Read(raw[:]) // never fails
+	return hex.EncodeToString(raw[:])
+}
+
+// shortID is how people see an id.
+func shortID(id string) string { return id[:min(12, len(id))] }
+
+func isID(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	return isHex(s)
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// config reads what is kept of a container: ErrNotFound if nothing is.
+func (m *Manager) config(id string) (*Config, error) {
+	c, err := readConfig(m.durableConfig(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		c, err = readConfig(m.runConfig(id))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound(shortID(id))
+	}
+	return c, err
+}
+
+func notFound(ref string) error { return failf(ErrNotFound, "no such container: %s", ref) }
+
+func readConfig(path string) (*Config, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{}
+	if err := json.Unmarshal(raw, c); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// writeRunConfig keeps the Config for as long as the machine is up: it says
+// what a half-made container has, and with --rm it is all that is kept.
+func (m *Manager) writeRunConfig(c *Config) error {
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	// Nobody reads it before the lock is given up, so it need not appear
+	// at once.
+	return os.WriteFile(m.runConfig(c.ID), raw, 0o600)
+}
+
+// writeDurableConfig makes the container one that survives: from here on it
+// exists.
+func (m *Manager) writeDurableConfig(c *Config) error {
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(m.durableConfig(c.ID), append(raw, '\n')); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Join(m.Root, "containers"))
+}
+
+// exists says whether there is anything of a container: whole, or being made.
+func (m *Manager) exists(id string) bool {
+	for _, path := range []string{m.runDir(id), m.durableDir(id)} {
+		if _, err := os.Lstat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// ids gives the ids of all containers, whole or not, each once.
+func (m *Manager) ids() ([]string, error) {
+	var ids []string
+	seen := map[string]bool{}
+	for _, root := range []string{m.Root, m.State} {
+		names, err := readNames(filepath.Join(root, "containers"))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if isID(name) && !seen[name] {
+				seen[name] = true
+				ids = append(ids, name)
+			}
+		}
+	}
+	return ids, nil
+}
+
+// readNames gives the names in a directory, none if there is no directory.
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}

@@ -1,0 +1,148 @@
+package container
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// facts are what a specification depends on beside the Config: what the
+// machine has, and what the image's files say. They are gathered before, so
+// that making the specification is a pure function.
+type facts struct {
+	User     identity // who the first process runs as
+	Dir      string   // ROOT/containers/ID
+	Volumes  string   // ROOT/volumes
+	Own      []string // files of Dir that are to be mounted, by their targets in etcFiles
+	Bounding []string // capabilities that this machine's root can give: CAP_…
+	// HardLimits are the hard limits of this process by ulimit name, when it
+	// may not raise them; nil when it may.
+	HardLimits map[string]uint64
+	// Masked are paths that only some machines have, beside maskedPaths.
+	Masked []string
+	// Devices are the host's device nodes, for a privileged container.
+	Devices []specs.LinuxDevice
+	// Seccomp is the profile that Config.Seccomp stands for; nil for none.
+	Seccomp *specs.LinuxSeccomp
+}
+
+// specification makes the OCI specification of a container.
+func specification(c *Config, f facts) *specs.Spec {
+	s := &specs.Spec{
+		Version:    specs.Version,
+		Hostname:   c.Hostname,
+		Domainname: c.Domainname,
+		Root:       &specs.Root{Path: cmp.Or(c.Rootfs, f.Dir), Readonly: c.ReadOnlyRootfs},
+		Process: &specs.Process{
+			Terminal:        c.TTY,
+			User:            f.User.spec(),
+			Args:            c.Args,
+			Env:             environment(c, c.Env, f.User.home, c.TTY),
+			Cwd:             cmp.Or(c.WorkDir, "/"),
+			Capabilities:    c.capabilities(f, f.User.uid),
+			Rlimits:         c.rlimits(f),
+			NoNewPrivileges: c.NoNewPrivileges,
+		},
+		Mounts: c.specMounts(f),
+		Linux: &specs.Linux{
+			CgroupsPath: cgroupPath(c.ID),
+			Namespaces:  c.namespaces(),
+			Resources:   c.resources(f),
+			Seccomp:     f.Seccomp,
+		},
+	}
+	if c.OOMScoreAdj != 0 {
+		s.Process.OOMScoreAdj = &c.OOMScoreAdj
+	}
+	if c.Network != NetworkHost {
+		// Without rights, a program can ping, and bind any port: both are
+		// confined to its own network.
+		s.Linux.Sysctl = map[string]string{
+			"net.ipv4.ping_group_range":           "0 2147483647",
+			"net.ipv4.ip_unprivileged_port_start": "0",
+		}
+	}
+	if c.Privileged {
+		s.Linux.Devices = f.Devices
+	} else {
+		s.Linux.MaskedPaths = append(append([]string(nil), maskedPaths...), f.Masked...)
+		s.Linux.ReadonlyPaths = readonlyPaths
+	}
+	return s
+}
+
+// cgroupPath is where a container's cgroup is, below the root of each
+// hierarchy. It can be told from the id alone, so that what a crash left can
+// be found.
+func cgroupPath(id string) string { return "/minict/" + id }
+
+func (c *Config) namespaces() []specs.LinuxNamespace {
+	kinds := []specs.LinuxNamespaceType{
+		specs.MountNamespace, specs.PIDNamespace, specs.UTSNamespace,
+		specs.IPCNamespace, specs.CgroupNamespace,
+	}
+	if c.Network != NetworkHost {
+		kinds = append(kinds, specs.NetworkNamespace)
+	}
+	list := make([]specs.LinuxNamespace, 0, len(kinds))
+	for _, kind := range kinds {
+		list = append(list, specs.LinuxNamespace{Type: kind})
+	}
+	return list
+}
+
+// defaultPath is PATH where neither the image nor the user sets one.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment puts the variables env over what every container gets.
+func environment(c *Config, env []string, home string, tty bool) []string {
+	all := []string{defaultPath, "HOSTNAME=" + c.Hostname}
+	if tty {
+		all = append(all, "TERM=xterm")
+	}
+	hasHome := false
+	for _, entry := range env {
+		all = setVariable(all, entry)
+		hasHome = hasHome || strings.HasPrefix(entry, "HOME=")
+	}
+	if !hasHome {
+		all = append(all, "HOME="+home)
+	}
+	return all
+}
+
+func (c *Config) resources(f facts) *specs.LinuxResources {
+	r := &specs.LinuxResources{Devices: deviceRules(c.Privileged)}
+	limits := c.Resources
+	if m := limits; m.Memory != 0 || m.MemorySwap != 0 || m.MemoryReservation != 0 {
+		r.Memory = &specs.LinuxMemory{
+			Limit: nonZero(m.Memory), Swap: nonZero(m.MemorySwap), Reservation: nonZero(m.MemoryReservation),
+		}
+	}
+	cpu := specs.LinuxCPU{Cpus: limits.CpusetCpus, Mems: limits.CpusetMems}
+	if limits.CPUShares != 0 {
+		shares := uint64(limits.CPUShares)
+		cpu.Shares = &shares
+	}
+	if limits.NanoCPUs != 0 {
+		period, quota := uint64(cpuPeriod), limits.NanoCPUs*cpuPeriod/1e9
+		cpu.Period, cpu.Quota = &period, &quota
+	}
+	if cpu != (specs.LinuxCPU{}) {
+		r.CPU = &cpu
+	}
+	pids := cmp.Or(limits.PidsLimit, DefaultPidsLimit)
+	r.Pids = &specs.LinuxPids{Limit: &pids}
+	return r
+}
+
+// cpuPeriod is the time in which a quota of CPU time may be used, in µs.
+const cpuPeriod = 100_000
+
+func nonZero(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
