@@ -139,14 +139,14 @@ func (l Layout) on(c Set) (mount string, v2, ok bool) {
 			return h.Mount, false, true
 		}
 	}
-	if l.Unified != "" && (l.Available|l.implicit())&c != 0 {
+	if l.Unified != "" && (l.Available|implicit)&c != 0 {
 		return l.Unified, true, true
 	}
 	return "", false, false
 }
 
 // implicit are what cgroup v2 can do without a controller.
-func (l Layout) implicit() Set { return Devices | Freezer }
+const implicit = Devices | Freezer
 
 // OOMFile gives the file that counts how often the kernel killed a process of
 // this group for want of memory, and the key that stands before the count.

@@ -100,10 +100,19 @@ func (l *Layout) readMount(line string) {
 		}
 	case "cgroup":
 		h := Hierarchy{at, parseSet(super[2], ",")}
-		if _, _, seen := l.on(h.Controllers); h.Controllers != 0 && !seen {
+		if h.Controllers != 0 && !l.has(h.Controllers) {
 			l.V1 = append(l.V1, h)
 		}
 	}
+}
+
+func (l *Layout) has(c Set) bool {
+	for _, h := range l.V1 {
+		if h.Controllers&c != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // unescape undoes the kernel's octal escapes: \040 is a space.
