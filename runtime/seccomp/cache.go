@@ -100,25 +100,20 @@ func (c Cache) filter(k *key, profile func() (*specs.LinuxSeccomp, error)) ([]by
 	return Bytes(prog), flags, nil
 }
 
-// A kept filter is a head, the program, and the SHA-256 of both.
-type head struct {
-	Magic [8]byte
-	Key   [sha256.Size]byte
-	Flags uint32
-	Size  uint32 // of the program, in bytes
-}
-
+// A kept filter is a head, the program, and the SHA-256 of both. The head is
+// the magic word, the key, and as little-endian words the flags and the
+// program's size in bytes.
 const (
-	headSize = 8 + sha256.Size + 4 + 4
+	headSize = len(magic) + sha256.Size + 4 + 4
 	// maxFile is the size of a file with the largest filter.
 	maxFile = headSize + maxProgram*unix.SizeofSockFilter + sha256.Size
 )
 
-var magic = [8]byte{'m', 'i', 'n', 'i', 'c', 'b', 'p', 'f'}
+const magic = "minicbpf"
 
 func encode(key [sha256.Size]byte, flags uint32, prog []byte) []byte {
 	b := make([]byte, 0, headSize+len(prog)+sha256.Size)
-	b = append(b, magic[:]...)
+	b = append(b, magic...)
 	b = append(b, key[:]...)
 	b = binary.LittleEndian.AppendUint32(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(prog)))
@@ -139,7 +134,7 @@ func decodeFile(b []byte, key [sha256.Size]byte) (prog []byte, flags uint32, err
 	flags = binary.LittleEndian.Uint32(body[headSize-8:])
 	size := binary.LittleEndian.Uint32(body[headSize-4:])
 	want := sha256.Sum256(body)
-	if !bytes.Equal(body[:8], magic[:]) || !bytes.Equal(body[8:headSize-8], key[:]) ||
+	if string(body[:len(magic)]) != magic || !bytes.Equal(body[len(magic):headSize-8], key[:]) ||
 		!bytes.Equal(sum, want[:]) || uint64(size) != uint64(len(prog)) || size%unix.SizeofSockFilter != 0 {
 		return nil, 0, errCorrupt
 	}
@@ -166,7 +161,7 @@ func (c Cache) read(name string, key [sha256.Size]byte) ([]byte, uint32, error) 
 	if err != nil {
 		return nil, 0, err
 	}
-	if size > maxFile {
+	if size > int64(maxFile) {
 		return nil, 0, errCorrupt
 	}
 	b := make([]byte, size)
@@ -268,7 +263,8 @@ func (k *key) errno(n *uint) {
 	if n == nil {
 		k.number(0)
 	} else {
-		k.number(uint64(*n) + 1)
+		k.number(1)
+		k.number(uint64(*n))
 	}
 }
 
