@@ -1,0 +1,207 @@
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/image/registry"
+	"minict/store"
+)
+
+// Bounds on what an image may consist of. Docker stops at 127 layers, since
+// that was what overlayfs took; more than 500 lower directories Linux refuses
+// to this day.
+const (
+	maxLayers = 500
+	maxConfig = 4 << 20  // bytes of a config
+	maxBlob   = 64 << 30 // bytes of a layer's blob
+	maxNested = 3        // indexes in indexes
+)
+
+const (
+	dockerConfig = "application/vnd.docker.container.image.v1+json"
+	dockerLayer  = "application/vnd.docker.image.rootfs.diff.tar"
+	dockerLayerZ = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	dockerLayerS = "application/vnd.docker.image.rootfs.diff.tar.zstd"
+	foreign      = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+	foreignZ     = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+	ociForeign   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+)
+
+// decodeIndex reads an index, decodeManifest a manifest. Both are strict about
+// which of the two it is: a document that could be read as either is read by
+// two programs as two images (CVE-2021-41190).
+func decodeIndex(doc registry.Document) (v1.Index, error) {
+	var index v1.Index
+	if err := decodeDocument(doc, "manifests", &index, &index.MediaType, &index.SchemaVersion); err != nil {
+		return v1.Index{}, err
+	}
+	for _, m := range index.Manifests {
+		if err := checkDescriptor(m, registry.MaxManifest); err != nil {
+			return v1.Index{}, fmt.Errorf("index %s: %w", doc.Descriptor.Digest, err)
+		}
+	}
+	return index, nil
+}
+
+func decodeManifest(doc registry.Document) (v1.Manifest, error) {
+	var m v1.Manifest
+	if err := decodeDocument(doc, "layers", &m, &m.MediaType, &m.SchemaVersion); err != nil {
+		return v1.Manifest{}, err
+	}
+	if err := checkManifest(m); err != nil {
+		return v1.Manifest{}, fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
+	}
+	return m, nil
+}
+
+func decodeDocument(doc registry.Document, field string, into any, mediaType *string, schema *int) error {
+	if err := decodeJSON(doc.Raw, into); err != nil {
+		return fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
+	}
+	got, err := kind(doc.Raw)
+	if err != nil {
+		return fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
+	}
+	announced := doc.Descriptor.MediaType
+	switch {
+	case *schema != 2:
+		return fmt.Errorf("manifest %s: %w: schema version %d", doc.Descriptor.Digest, ErrCorrupt, *schema)
+	case got != field:
+		return fmt.Errorf("manifest %s: %w: it has %q where its media type says %q", doc.Descriptor.Digest, ErrCorrupt, got, field)
+	case *mediaType != "" && announced != "" && *mediaType != announced:
+		return fmt.Errorf("manifest %s: %w: the registry calls it %q, itself %q", doc.Descriptor.Digest, ErrCorrupt, announced, clip(*mediaType))
+	case *mediaType != "" && isIndex(*mediaType) != (field == "manifests"):
+		return fmt.Errorf("manifest %s: %w: it calls itself %q", doc.Descriptor.Digest, ErrCorrupt, clip(*mediaType))
+	}
+	return nil
+}
+
+// kind is "manifests" for an index and "layers" for a manifest, by what is in
+// it. Names are compared as encoding/json does, without regard to case.
+func kind(raw []byte) (string, error) {
+	var has struct {
+		Manifests json.RawMessage `json:"manifests"`
+		Layers    json.RawMessage `json:"layers"`
+		Config    json.RawMessage `json:"config"`
+		FSLayers  json.RawMessage `json:"fsLayers"`
+	}
+	if err := decodeJSON(raw, &has); err != nil {
+		return "", err
+	}
+	switch manifest := has.Layers != nil || has.Config != nil; {
+	case has.FSLayers != nil:
+		return "", fmt.Errorf("%w: a manifest of schema 1, which is obsolete and can't be verified", ErrCorrupt)
+	case has.Manifests != nil && manifest:
+		return "", fmt.Errorf("%w: it is both an index and a manifest", ErrCorrupt)
+	case has.Manifests != nil:
+		return "manifests", nil
+	case manifest:
+		return "layers", nil
+	}
+	return "", fmt.Errorf("%w: it is neither an index nor a manifest", ErrCorrupt)
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == v1.MediaTypeImageIndex || mediaType == registry.DockerIndex
+}
+
+func checkManifest(m v1.Manifest) error {
+	switch m.Config.MediaType {
+	case v1.MediaTypeImageConfig, dockerConfig:
+	default:
+		return fmt.Errorf("it is no container image but %q", clip(m.Config.MediaType))
+	}
+	if len(m.Layers) > maxLayers {
+		return fmt.Errorf("%w: %d layers are more than %d", ErrCorrupt, len(m.Layers), maxLayers)
+	}
+	if err := checkDescriptor(m.Config, maxConfig); err != nil {
+		return err
+	}
+	for _, l := range m.Layers {
+		if !isLayer(l.MediaType) {
+			return fmt.Errorf("%w: layer %s has the media type %q", ErrCorrupt, l.Digest, clip(l.MediaType))
+		}
+		if err := checkDescriptor(l, maxBlob); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isLayer(mediaType string) bool {
+	switch mediaType {
+	case v1.MediaTypeImageLayer, v1.MediaTypeImageLayerGzip, v1.MediaTypeImageLayerZstd,
+		ociForeign, ociForeign + "+gzip", ociForeign + "+zstd",
+		dockerLayer, dockerLayerZ, dockerLayerS, foreign, foreignZ:
+		return true
+	}
+	return false
+}
+
+// checkDescriptor checks the digest, which becomes part of a path, and the
+// size. The URLs in it are never used: that a manifest could send its reader
+// to any host was CVE-2020-15157.
+func checkDescriptor(d v1.Descriptor, most int64) error {
+	if err := store.ValidDigest(d.Digest); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if d.Size < 0 || d.Size > most {
+		return fmt.Errorf("%w: %s: size %d is not between 0 and %d", ErrCorrupt, d.Digest, d.Size, most)
+	}
+	return nil
+}
+
+// decodeConfig reads an image's config.
+func decodeConfig(id digest.Digest, raw []byte) (v1.Image, error) {
+	var config v1.Image
+	if err := decodeJSON(raw, &config); err != nil {
+		return v1.Image{}, fmt.Errorf("image config %s: %w", id, err)
+	}
+	if t := config.RootFS.Type; t != "layers" {
+		return v1.Image{}, fmt.Errorf("image config %s: %w: rootfs of type %q", id, ErrCorrupt, clip(t))
+	}
+	if len(config.RootFS.DiffIDs) > maxLayers {
+		return v1.Image{}, fmt.Errorf("image config %s: %w: %d layers are more than %d", id, ErrCorrupt, len(config.RootFS.DiffIDs), maxLayers)
+	}
+	for _, d := range config.RootFS.DiffIDs {
+		if err := store.ValidDigest(d); err != nil {
+			return v1.Image{}, fmt.Errorf("image config %s: %w: %w", id, ErrCorrupt, err)
+		}
+	}
+	return config, nil
+}
+
+// decodeJSON reads one JSON value with nothing behind it.
+func decodeJSON(raw []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("%w: %s", ErrCorrupt, clip(err.Error()))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("%w: more than one JSON value", ErrCorrupt)
+	}
+	return nil
+}
+
+// stackKeys are the keys of layers that need the layers below them: the
+// ChainID (image-spec, config.md, "Layer ChainID"). Only the lowest layer's is
+// not its ChainID, which is its DiffID and means a self-contained layer: the
+// same layer over another one would be taken for it.
+func stackKeys(diffIDs []digest.Digest) []digest.Digest {
+	keys := make([]digest.Digest, len(diffIDs))
+	var chain digest.Digest
+	for i, d := range diffIDs {
+		keys[i] = digest.FromString(string(chain) + " " + string(d))
+		chain = keys[i]
+		if i == 0 {
+			chain = d
+		}
+	}
+	return keys
+}
