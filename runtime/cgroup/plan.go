@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"encoding/binary"
 	"os"
 	"strings"
@@ -202,7 +203,7 @@ type planner struct {
 // the group was not made by this plan.
 func (p *planner) host(g *group, joined *Joined) {
 	b := p.b
-	attach := b.Data(make([]byte, 16))
+	attach := b.Data(attachment())
 	g.made = &attach
 	p.ancestors(g)
 	b.Step(plan.Step{Phase: plan.Host, Verb: "make", Object: "cgroup " + p.path, Detail: g.mount + p.path,
@@ -232,16 +233,10 @@ func (p *planner) host(g *group, joined *Joined) {
 // ancestors makes the groups above, and has them hand down controllers.
 func (p *planner) ancestors(g *group) {
 	b := p.b
-	first := true
-	begin := func() {
-		if first {
-			b.Step(plan.Step{Phase: plan.Host, Verb: "prepare", Object: "cgroup " + parents(p.path)[len(parents(p.path))-1],
-				Detail: g.mount, Why: "it holds the containers' groups", Undone: "it stays for the next container"})
-		}
-		first = false
-	}
-	for _, dir := range parents(p.path) {
-		begin()
+	above := parents(p.path)
+	b.Step(plan.Step{Phase: plan.Host, Verb: "prepare", Object: "cgroup " + cmp.Or(above[len(above)-1], "/"), Detail: g.mount,
+		Why: "it holds the containers' groups", Undone: "it stays for the next container"})
+	for _, dir := range above {
 		if dir != "" {
 			b.Call(unix.SYS_MKDIRAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+dir), plan.Int(0o755)).Ignore(int(unix.EEXIST))
 			if !g.v2 && g.set&CPUSet != 0 {
@@ -271,19 +266,19 @@ const base = CPU | Memory | Pids | IO
 
 // enable hands controllers from dir down to its children. What is known to be
 // handed down is left out: the kernel waits there for groups that are being
-// removed. The needed ones come first: others may be refused.
+// removed. Needed ones, wished ones and base are written apart, because the
+// kernel refuses all of a line for one.
 func (p *planner) enable(g *group, dir string) {
-	var need Set
+	var need, known Set
 	for _, w := range g.writes {
 		need |= w.set
 	}
-	var known Set
-	if (dir == "" || dir == Parent) && strings.HasPrefix(p.path, Parent+"/") {
+	if dir == "" || dir == Parent {
 		known = p.layout.Enabled
 	}
-	may := (base & p.layout.Available &^ need) | need&p.optional
 	p.control(g.mount+dir, need&^known&^p.optional, 0)
-	p.control(g.mount+dir, may&^known, plan.AnyError)
+	p.control(g.mount+dir, need&^known&p.optional, plan.AnyError)
+	p.control(g.mount+dir, base&p.layout.Available&^need&^known, plan.AnyError)
 }
 
 func (p *planner) control(dir string, set Set, flag plan.OpFlags) {
@@ -366,6 +361,15 @@ func (p *planner) program(f *filter, attach plan.Arg) {
 	if p.optional&Devices != 0 {
 		b.SkipFrom(at, int(unix.EPERM), int(unix.ENOSYS))
 	}
+}
+
+// attachment is the attr of BPF_PROG_ATTACH without its two descriptors. The
+// filter is added to those of the groups above: all have to allow.
+func attachment() []byte {
+	attr := make([]byte, 16) // target_fd, attach_bpf_fd, attach_type, attach_flags
+	binary.NativeEndian.PutUint32(attr[8:], unix.BPF_CGROUP_DEVICE)
+	binary.NativeEndian.PutUint32(attr[12:], unix.BPF_F_ALLOW_MULTI)
+	return attr
 }
 
 // pair gives two 32-bit fields that stand side by side as one 64-bit word.
