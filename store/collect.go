@@ -66,6 +66,9 @@ func (s *Store) discard(ctx context.Context, inUse func() (map[digest.Digest]boo
 func (s *Store) wanted(inUse func() (map[digest.Digest]bool, error)) (map[digest.Digest]bool, error) {
 	keep := make(map[digest.Digest]bool)
 	err := s.read(func(tx *Tx) error {
+		if err := tx.checkTotal(); err != nil {
+			return err // nobody knows what is garbage
+		}
 		images, err := tx.Images()
 		if err != nil {
 			return err

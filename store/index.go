@@ -18,9 +18,11 @@ const (
 	bucketImages = "images"
 	bucketLayers = "layers"
 	bucketBlobs  = "blobs"
+	bucketTotal  = "total"
 )
 
-func buckets() []string {
+// counted are the buckets that the total is over.
+func counted() []string {
 	return []string{bucketRefs, bucketImages, bucketLayers, bucketBlobs}
 }
 
@@ -49,12 +51,12 @@ func (s *Store) read(f func(*Tx) error) error {
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		return f(&Tx{})
 	}
-	db, err := openIndex(path, true)
+	x, err := openIndex(path, true)
 	if err != nil {
 		return err
 	}
-	defer db.close()
-	tx, err := db.begin(false)
+	defer x.close()
+	tx, err := x.begin(false)
 	if err != nil {
 		return err
 	}
@@ -76,19 +78,25 @@ func (s *Store) Update(ctx context.Context, f func(*Tx) error) error {
 			return err
 		}
 	}
-	db, err := openIndex(path, false)
+	x, err := openIndex(path, false)
 	if err != nil {
 		return err
 	}
-	defer db.close()
-	tx, err := db.begin(true)
+	defer x.close()
+	tx, err := x.begin(true)
 	if err != nil {
+		return err
+	}
+	if err := tx.checkTotal(); err != nil { // or the new one would hide what is wrong
 		return err
 	}
 	if err := f(tx); err != nil {
 		return err
 	}
-	return db.commit(tx)
+	if err := tx.putTotal(); err != nil {
+		return err
+	}
+	return x.commit(tx)
 }
 
 // create makes an index with empty buckets beside path and renames it, since
@@ -119,7 +127,7 @@ func writeEmpty(path string) error {
 		return err
 	}
 	tx.grows = true
-	for _, name := range buckets() {
+	for _, name := range append(counted(), bucketTotal) {
 		err := x.guard(func() error {
 			_, err := x.tx.CreateBucket([]byte(name))
 			return err
@@ -128,7 +136,7 @@ func writeEmpty(path string) error {
 			return fmt.Errorf("make index: %w", err)
 		}
 	}
-	if err := x.commit(tx); err != nil {
+	if err := errors.Join(tx.putTotal(), x.commit(tx)); err != nil {
 		return err
 	}
 	if err := x.file.Sync(); err != nil {
@@ -149,6 +157,9 @@ type index struct {
 
 func openIndex(path string, readOnly bool) (*index, error) {
 	x := &index{}
+	if st, err := os.Lstat(path); readOnly && err == nil && st.Size() == 0 { // bbolt would write to it
+		return nil, fmt.Errorf("open index %s: %w (empty)", path, ErrCorrupt)
+	}
 	err := x.guard(func() (err error) {
 		x.db, err = bolt.Open(path, 0o600, &bolt.Options{
 			ReadOnly:     readOnly,
@@ -165,8 +176,8 @@ func openIndex(path string, readOnly bool) (*index, error) {
 	if err == nil {
 		return x, nil
 	}
-	if x.file != nil {
-		x.file.Close()
+	if x.broken {
+		x.abandon()
 	}
 	var pathErr *os.PathError
 	var errno unix.Errno
@@ -179,6 +190,13 @@ func openIndex(path string, readOnly bool) (*index, error) {
 func (x *index) begin(write bool) (*Tx, error) {
 	err := x.guard(func() (err error) {
 		x.tx, err = x.db.Begin(write)
+		if err != nil {
+			return err
+		}
+		st, err := x.file.Stat()
+		if err == nil && st.Size() < x.tx.Size() { // a page cut in the middle reads as zeros
+			err = fmt.Errorf("%w (%d bytes instead of %d)", ErrCorrupt, st.Size(), x.tx.Size())
+		}
 		return err
 	})
 	if err != nil {
@@ -215,8 +233,15 @@ func (x *index) close() {
 		})
 	}
 	if x.broken {
-		x.file.Close() // gives bbolt's own lock up; the mapping stays until the process ends
+		x.abandon()
 	}
+}
+
+// abandon gives up bbolt's own lock, which closing alone would not: the
+// mapping refers to the open file too, and stays until the process ends.
+func (x *index) abandon() {
+	unix.Flock(int(x.file.Fd()), unix.LOCK_UN)
+	x.file.Close()
 }
 
 // guard calls f, which calls bbolt. On a damaged file that panics, or reads

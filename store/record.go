@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -44,6 +45,14 @@ type blobRecord struct {
 	Size      int64  `json:"size"`
 }
 
+// totalRecord is over all other records.
+type totalRecord struct {
+	Records int    `json:"records"`
+	Sum     uint64 `json:"sum"` // their check sums, xor
+}
+
+const totalKey = "all"
+
 // sumSize is the length of the check sum before each payload.
 const sumSize = 8
 
@@ -70,9 +79,28 @@ func checksum(bucket, key string, payload []byte) uint64 {
 	return h.Sum64()
 }
 
-func decode(bucket, key string, payload []byte, into any) error {
+// decode reads a sealed record.
+func decode(bucket, key string, value []byte, into any) error {
+	payload, err := unseal(bucket, key, value)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal(payload, into); err != nil {
 		return fmt.Errorf("index: %s %.80q: %w: %w", bucket, key, ErrCorrupt, err)
 	}
 	return nil
+}
+
+func decodeImage(id string, value []byte, refs map[string]digest.Digest) (Image, error) {
+	img := Image{ID: digest.Digest(id)}
+	if err := decode(bucketImages, id, value, &img); err != nil {
+		return Image{}, err
+	}
+	for name, named := range refs {
+		if named == img.ID {
+			img.Names = append(img.Names, name)
+		}
+	}
+	slices.Sort(img.Names)
+	return img, nil
 }

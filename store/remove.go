@@ -18,7 +18,8 @@ const maxDepth = 64
 // RemoveTree removes path and all below it and returns how many bytes of disk
 // that freed. It works by descriptors alone, follows no symbolic link and goes
 // into no mount: it stops there with EXDEV (openat2(2), RESOLVE_NO_XDEV).
-// It needs no free space. What is gone already is no error.
+// It needs no free space. What is gone already is no error. If its process is
+// killed, what it moved out of great depth stays as PATH.N.
 func RemoveTree(path string) (freed int64, err error) {
 	parent, err := os.Open(filepath.Dir(path))
 	if errors.Is(err, os.ErrNotExist) {
@@ -29,8 +30,11 @@ func RemoveTree(path string) (freed int64, err error) {
 	}
 	defer parent.Close()
 	r := remover{top: parent, name: filepath.Base(path)}
-	if err := r.entry(parent, r.name, 0); err != nil {
-		return r.freed, fmt.Errorf("remove %s: %w", path, err)
+	r.todo = []string{r.name}
+	for i := 0; i < len(r.todo); i++ {
+		if err := r.entry(parent, r.todo[i], 0); err != nil {
+			return r.freed, fmt.Errorf("remove %s: %w", path, err)
+		}
 	}
 	return r.freed, nil
 }
@@ -38,7 +42,7 @@ func RemoveTree(path string) (freed int64, err error) {
 type remover struct {
 	top   *os.File // the directory that the tree is in
 	name  string   // of the tree
-	moved int      // how many directories were moved up
+	todo  []string // the tree, and what was moved up beside it
 	freed int64
 }
 
@@ -55,8 +59,11 @@ func (r *remover) entry(dir *os.File, name string, depth int) error {
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
+	if err != nil && depth < 16 { // longer paths help nobody
+		err = fmt.Errorf("%s: %w", name, err)
+	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
 	if st.Nlink <= 1 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		r.freed += st.Blocks * 512
@@ -94,13 +101,17 @@ func (r *remover) dir(parent *os.File, name string, depth int) error {
 	return unix.Unlinkat(int(parent.Fd()), name, unix.AT_REMOVEDIR)
 }
 
-// up moves a directory that is too deep beside the tree and removes it there.
+// up moves a directory that is too deep beside the tree, for later.
 func (r *remover) up(parent *os.File, name string) error {
-	r.moved++
-	up := r.name + "." + strconv.Itoa(r.moved)
-	err := unix.Renameat2(int(parent.Fd()), name, int(r.top.Fd()), up, unix.RENAME_NOREPLACE)
-	if err != nil {
+	for n := len(r.todo); ; n++ {
+		up := r.name + "." + strconv.Itoa(n)
+		err := unix.Renameat2(int(parent.Fd()), name, int(r.top.Fd()), up, unix.RENAME_NOREPLACE)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err == nil {
+			r.todo = append(r.todo, up)
+		}
 		return err
 	}
-	return r.dir(r.top, up, 0)
 }

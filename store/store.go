@@ -32,8 +32,10 @@
 //	│   └── ALG:HEX                → JSON: digests manifest layers created size platform
 //	├── layers
 //	│   └── ALG:HEX                → JSON: diffID size blobs
-//	└── blobs
-//	    └── ALG:HEX                → JSON: mediaType size
+//	├── blobs
+//	│   └── ALG:HEX                → JSON: mediaType size
+//	└── total
+//	    └── all                    → JSON: records sum
 //
 // # Promises
 //

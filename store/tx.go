@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,11 @@ func (tx *Tx) Image(id digest.Digest) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return tx.image(id, refs)
+	value, err := tx.sealed(bucketImages, string(id))
+	if err != nil {
+		return Image{}, err
+	}
+	return decodeImage(string(id), value, refs)
 }
 
 // ByName finds the image that the canonical reference names, or ErrNotFound.
@@ -55,37 +60,17 @@ func (tx *Tx) byPrefix(prefix string) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := tx.keys(bucketImages, prefix)
-	if err != nil {
-		return nil, err
-	}
-	images := make([]Image, 0, len(keys))
-	for _, key := range keys {
-		img, err := tx.image(digest.Digest(key), refs)
-		if err != nil {
-			return nil, err
-		}
+	var images []Image
+	err = tx.each(bucketImages, prefix, func(key string, value []byte) error {
+		img, err := decodeImage(key, value, refs)
 		images = append(images, img)
-	}
-	return images, nil
+		return err
+	})
+	return images, err
 }
 
 // Names gives each canonical reference with the id of the image it names.
 func (tx *Tx) Names() (map[string]digest.Digest, error) { return tx.refs() }
-
-func (tx *Tx) image(id digest.Digest, refs map[string]digest.Digest) (Image, error) {
-	img := Image{ID: id}
-	if err := tx.record(bucketImages, string(id), &img); err != nil {
-		return Image{}, err
-	}
-	for name, named := range refs {
-		if named == id {
-			img.Names = append(img.Names, name)
-		}
-	}
-	slices.Sort(img.Names)
-	return img, nil
-}
 
 // HasLayer says whether a layer directory of that key is kept.
 func (tx *Tx) HasLayer(key digest.Digest) (bool, error) {
@@ -282,12 +267,58 @@ func (tx *Tx) refs() (map[string]digest.Digest, error) {
 	return refs, err
 }
 
-func (tx *Tx) record(bucket, key string, into any) error {
-	payload, err := tx.get(bucket, key)
+// checkTotal compares all records with the total, since a page can be damaged
+// in such a way that bbolt sees fewer of them.
+func (tx *Tx) checkTotal() error {
+	if tx.bolt == nil {
+		return nil
+	}
+	var want totalRecord
+	if err := tx.record(bucketTotal, totalKey, &want); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	got, err := tx.total()
+	if err == nil && got != want {
+		err = fmt.Errorf("index: %w: %d records instead of %d, or others", ErrCorrupt, got.Records, want.Records)
+	}
+	return err
+}
+
+func (tx *Tx) putTotal() error {
+	total, err := tx.total()
 	if err != nil {
 		return err
 	}
-	return decode(bucket, key, payload, into)
+	grows := tx.grows // a removal is one with its total too
+	err = tx.put(bucketTotal, totalKey, total)
+	tx.grows = grows
+	return err
+}
+
+// total reads every record.
+func (tx *Tx) total() (total totalRecord, err error) {
+	for _, bucket := range counted() {
+		err := tx.each(bucket, "", func(key string, value []byte) error {
+			_, err := unseal(bucket, key, value)
+			if err == nil {
+				total.Records++
+				total.Sum ^= binary.BigEndian.Uint64(value)
+			}
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (tx *Tx) record(bucket, key string, into any) error {
+	value, err := tx.sealed(bucket, key)
+	if err != nil {
+		return err
+	}
+	return decode(bucket, key, value, into)
 }
 
 func (tx *Tx) put(bucket, key string, record any) error {
@@ -301,20 +332,25 @@ func (tx *Tx) put(bucket, key string, record any) error {
 // What is below is all that touches bbolt's tree.
 
 func (tx *Tx) get(bucket, key string) (payload []byte, err error) {
-	none := fmt.Errorf("%s %.200q: %w", strings.TrimSuffix(bucket, "s"), key, ErrNotFound)
-	if tx.bolt == nil {
-		return nil, none
+	value, err := tx.sealed(bucket, key)
+	if err != nil {
+		return nil, err
 	}
-	err = tx.in(bucket, func(b *bolt.Bucket) error {
-		value := b.Get([]byte(key))
-		if value == nil {
-			return none
-		}
-		value, err := unseal(bucket, key, value)
-		payload = bytes.Clone(value) // out of the mapped file
-		return err
-	})
-	return payload, err
+	return unseal(bucket, key, value)
+}
+
+// sealed copies a value out of the mapped file, or says ErrNotFound.
+func (tx *Tx) sealed(bucket, key string) (value []byte, err error) {
+	if tx.bolt != nil {
+		err = tx.in(bucket, func(b *bolt.Bucket) error {
+			value = bytes.Clone(b.Get([]byte(key)))
+			return nil
+		})
+	}
+	if err == nil && value == nil {
+		err = fmt.Errorf("%s %.200q: %w", strings.TrimSuffix(bucket, "s"), key, ErrNotFound)
+	}
+	return value, err
 }
 
 func (tx *Tx) keys(bucket, prefix string) (keys []string, err error) {
