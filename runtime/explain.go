@@ -10,22 +10,28 @@ import (
 	"minict/runtime/plan"
 )
 
-// Explain writes a plan for people to read: a line for each step, in order.
-// With clocks (launch.Program.Clocks) it also writes how long each step took.
+// Explain writes a plan for people to read: a line for each step, in the
+// order in which they are carried out. With clocks (launch.Program.Clocks) it
+// also writes how long each step took.
 func Explain(w io.Writer, p *plan.Plan, clocks []uint64) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	phase := plan.Phase(255)
-	for i, s := range p.Steps {
-		if s.Phase != phase {
-			phase = s.Phase
-			fmt.Fprintf(t, "%s\n", phaseTitle(phase))
+	for _, phase := range []plan.Phase{plan.Host, plan.Child, plan.Undo} {
+		begun := false
+		for i, s := range p.Steps {
+			if s.Phase != phase {
+				continue
+			}
+			if !begun {
+				fmt.Fprintln(t, phaseTitle(phase))
+				begun = true
+			}
+			took := ""
+			if clocks != nil {
+				took = stepTime(p, clocks, i) + "\t"
+			}
+			what := strings.TrimSpace(s.Verb + " " + s.Object)
+			fmt.Fprintf(t, "  %s%s\t%s\t%s\n", took, what, shorten(s.Detail), s.Why)
 		}
-		took := ""
-		if clocks != nil {
-			took = stepTime(p, clocks, i) + "\t"
-		}
-		what := strings.TrimSpace(s.Verb + " " + s.Object)
-		fmt.Fprintf(t, "  %s%s\t%s\t%s\n", took, what, shorten(s.Detail), s.Why)
 	}
 	return t.Flush()
 }
@@ -47,8 +53,8 @@ func stepTime(p *plan.Plan, clocks []uint64, i int) string {
 	if i >= len(clocks) || clocks[i] == 0 {
 		return "-"
 	}
-	for j := i + 1; j < len(clocks) && p.Steps[j].Phase == p.Steps[i].Phase; j++ {
-		if clocks[j] != 0 {
+	for j := i + 1; j < len(clocks); j++ {
+		if p.Steps[j].Phase == p.Steps[i].Phase && clocks[j] != 0 {
 			return fmt.Sprintf("%dµs", (clocks[j]-clocks[i])/uint64(time.Microsecond))
 		}
 	}
