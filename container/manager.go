@@ -69,11 +69,6 @@ type Ended struct {
 	Detached bool // the container goes on, Exit means nothing
 }
 
-// Create makes a container that is not started.
-func (m *Manager) Create(ctx context.Context, o *Options, find Find) (id string, err error) {
-	panic("not yet")
-}
-
 // Run creates a container and starts it: the quick way. With streams it
 // returns when the container has ended or the user has detached; without,
 // when its program runs. If it fails, there is no container any more.
@@ -125,13 +120,6 @@ func (m *Manager) Stop(ctx context.Context, ref string, timeout *time.Duration) 
 // process: ErrNotRunning if there is none.
 func (m *Manager) Kill(ctx context.Context, ref string, signal string) error { panic("not yet") }
 
-// Remove removes a container: ErrRunning if it runs and force does not say
-// that it may be killed. Its anonymous volumes go if volumes is true. It needs
-// no free space on the disk.
-func (m *Manager) Remove(ctx context.Context, ref string, force, volumes bool) error {
-	panic("not yet")
-}
-
 // Wait waits for the end of a container and gives its exit status. For one
 // that does not run, the status is that of its last run.
 func (m *Manager) Wait(ctx context.Context, ref string) (exit int, err error) { panic("not yet") }
@@ -178,8 +166,3 @@ type Claims struct {
 // the index's exclusive lock: a container claims its image under the shared
 // one.
 func (m *Manager) InUse() (Claims, error) { panic("not yet") }
-
-// Sweep finishes what was killed: it kills what is left of containers whose
-// monitor is gone, removes their cgroups, and the container itself if it was
-// to be removed or never was complete. It looks at the run directories alone.
-func (m *Manager) Sweep(ctx context.Context) error { panic("not yet") }

@@ -8,9 +8,12 @@ import (
 // A field that is nil, "" or 0 leaves the decision to the image, or to the
 // default. Resolve makes a Config of them.
 type Options struct {
-	Name   string // "" for a random one
-	Image  string // as asked for, for display; the image itself comes from a Find
-	Rootfs string // directory instead of an image; relative to the working directory
+	Name  string // "" for a random one
+	Image string // as asked for, for display; the image itself comes from a Find
+	// Platform is the image's, if one was asked for: else an image for
+	// another machine is refused.
+	Platform string
+	Rootfs   string // directory instead of an image; relative to the working directory
 
 	Args []string // what stands behind the image's name
 	// Entrypoint replaces the image's, and then the image's command is

@@ -23,11 +23,10 @@ type facts struct {
 	Masked []string
 	// Devices are the host's device nodes, for a privileged container.
 	Devices []specs.LinuxDevice
-	// Seccomp is the profile that Config.Seccomp stands for; nil for none.
-	Seccomp *specs.LinuxSeccomp
 }
 
-// specification makes the OCI specification of a container.
+// specification makes the OCI specification of a container. The seccomp filter
+// is not in it: it is handed on compiled.
 func specification(c *Config, f facts) *specs.Spec {
 	s := &specs.Spec{
 		Version:    specs.Version,
@@ -49,7 +48,6 @@ func specification(c *Config, f facts) *specs.Spec {
 			CgroupsPath: cgroupPath(c.ID),
 			Namespaces:  c.namespaces(),
 			Resources:   c.resources(f),
-			Seccomp:     f.Seccomp,
 		},
 	}
 	if c.OOMScoreAdj != 0 {

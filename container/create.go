@@ -1,0 +1,275 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/overlay"
+	"minict/store"
+)
+
+// Create makes a container that is not started.
+func (m *Manager) Create(ctx context.Context, o *Options, find Find) (id string, err error) {
+	if o.AutoRemove {
+		return "", invalidf("a container that is removed when it ends has to be run, not created")
+	}
+	m.sweep(ctx)
+	d, err := m.draft(ctx, o, find)
+	if err != nil {
+		return "", err
+	}
+	defer d.close()
+	if err := m.writeDurableConfig(d.config); err != nil {
+		return "", errors.Join(fmt.Errorf("create container: %w", err), d.discard())
+	}
+	return d.config.ID, d.claim.release()
+}
+
+// draft is a container that is being made, by who holds its claim. What there
+// is of it can be found from its id and the Config in its run directory, so
+// that it can be removed if it never gets finished.
+type draft struct {
+	m      *Manager
+	claim  *claim
+	config *Config
+	image  string   // for display
+	root   *os.File // its root file system as a detached mount, when opened
+}
+
+// draft makes everything of a container but the file that says that it exists.
+func (m *Manager) draft(ctx context.Context, o *Options, find Find) (*draft, error) {
+	id := newID()
+	claim, err := m.claim(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	d := &draft{m: m, claim: claim}
+	if err := d.make(ctx, o, find); err != nil {
+		d.close()
+		return nil, errors.Join(err, d.discard())
+	}
+	return d, nil
+}
+
+func (d *draft) make(ctx context.Context, o *Options, find Find) error {
+	if err := d.resolve(ctx, o, find); err != nil {
+		return err
+	}
+	c := d.config
+	if err := os.Mkdir(d.m.durableDir(c.ID), 0o700); err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	if c.Rootfs == "" {
+		for _, dir := range []string{"upper", "work"} {
+			if err := makeWritable(filepath.Join(d.m.durableDir(c.ID), dir)); err != nil {
+				return fmt.Errorf("create container: %w", err)
+			}
+		}
+	}
+	if err := d.name(ctx); err != nil {
+		return err
+	}
+	return d.m.makeVolumes(c, d.openRoot)
+}
+
+// makeWritable makes the upper or the work directory of an overlay. The mode
+// of the upper one is what the container sees of its root directory.
+func makeWritable(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
+// resolve finds the image and makes the Config. It is written down before the
+// index's lock is given up: that is the container's claim on its image.
+func (d *draft) resolve(ctx context.Context, o *Options, find Find) error {
+	if o.Rootfs != "" {
+		if err := d.complete(o, nil, nil); err != nil {
+			return err
+		}
+		return d.checkRootfs()
+	}
+	if find == nil {
+		return invalidf("no image given, and no root directory")
+	}
+	return d.m.Store.View(ctx, func(tx *store.Tx) error {
+		img, err := find(tx)
+		if err != nil {
+			return err
+		}
+		config, err := d.m.imageConfig(img)
+		if err != nil {
+			return err
+		}
+		if err := checkPlatform(o, img); err != nil {
+			return err
+		}
+		return d.complete(o, &img, &config.Config)
+	})
+}
+
+// imageConfig reads what an image says about its containers.
+func (m *Manager) imageConfig(img store.Image) (*v1.Image, error) {
+	raw, err := m.Store.Blob(img.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
+	}
+	config := &v1.Image{}
+	if err := json.Unmarshal(raw, config); err != nil {
+		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
+	}
+	return config, nil
+}
+
+// checkPlatform refuses an image for another machine, unless it was asked for
+// by its platform: then an emulator may be at hand.
+func checkPlatform(o *Options, img store.Image) error {
+	arch := img.Platform.Architecture
+	if o.Platform != "" || arch == "" || arch == runtime.GOARCH || runtime.GOARCH == "amd64" && arch == "386" {
+		return nil
+	}
+	return invalidf("image %s is for %s/%s, this machine is linux/%s", o.Image, img.Platform.OS, arch, runtime.GOARCH)
+}
+
+func (d *draft) complete(o *Options, img *store.Image, config *v1.ImageConfig) error {
+	c, err := o.Resolve(config)
+	if err != nil {
+		return err
+	}
+	c.ID, c.Created = d.claim.id, time.Now().UTC()
+	if img != nil {
+		c.ImageID = img.ID
+		for _, layer := range img.Layers {
+			c.Layers = append(c.Layers, layer.Key)
+		}
+	}
+	if c.Hostname == "" {
+		c.Hostname = shortID(c.ID)
+		if c.Network == NetworkHost {
+			if c.Hostname, err = os.Hostname(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.checkCpuset(); err != nil {
+		return err
+	}
+	for i := range c.Mounts {
+		if m := &c.Mounts[i]; m.Type == MountVolume && m.Source == "" {
+			m.Source = newID()
+		}
+	}
+	d.config = c
+	return d.m.writeRunConfig(c)
+}
+
+func (d *draft) checkRootfs() error {
+	st, err := os.Stat(d.config.Rootfs)
+	if err != nil {
+		return failf(ErrInvalid, "root directory: %w", err)
+	}
+	if !st.IsDir() {
+		return invalidf("root directory %s: not a directory", d.config.Rootfs)
+	}
+	return nil
+}
+
+// name gives the container its name, or one that nobody has.
+func (d *draft) name(ctx context.Context) (err error) {
+	c := d.config
+	if c.Name != "" {
+		return d.m.takeName(ctx, c.Name, c.ID)
+	}
+	if c.Name, err = d.m.takeRandomName(ctx, c.ID); err != nil {
+		return err
+	}
+	return d.m.writeRunConfig(c)
+}
+
+// openRoot gives the container's root file system. It stays the draft's.
+func (d *draft) openRoot() (*os.File, error) {
+	if d.root != nil {
+		return d.root, nil
+	}
+	root, err := d.m.mountRoot(d.config)
+	d.root = root
+	return root, err
+}
+
+// mountRoot makes the root file system of a container as a detached mount,
+// which nobody else can see.
+func (m *Manager) mountRoot(c *Config) (*os.File, error) {
+	if c.Rootfs != "" {
+		root, err := overlay.Bind(c.Rootfs)
+		if err != nil {
+			return nil, failf(ErrInvalid, "root directory: %w", err)
+		}
+		return root, nil
+	}
+	s := overlay.Stack{
+		Upper: filepath.Join(m.durableDir(c.ID), "upper"), Work: filepath.Join(m.durableDir(c.ID), "work"),
+		Volatile: c.AutoRemove,
+	}
+	for _, key := range slices.Backward(c.Layers) {
+		s.Lower = append(s.Lower, m.Store.LayerDir(key))
+	}
+	root, err := overlay.Mount(s)
+	if err != nil {
+		return nil, failf(ErrSetup, "mount root file system: %w", err)
+	}
+	return root, nil
+}
+
+func (d *draft) close() {
+	if d.root != nil {
+		d.root.Close()
+		d.root = nil
+	}
+}
+
+// discard removes what there is of the container, and gives up the claim.
+func (d *draft) discard() error {
+	return d.m.purge(d.claim, d.config)
+}
+
+// checkCpuset holds a cpuset against the CPUs and memory nodes that are there.
+func (c *Config) checkCpuset() error {
+	for _, check := range []struct{ set, file, what string }{
+		{c.Resources.CpusetCpus, "/sys/devices/system/cpu/online", "CPUs"},
+		{c.Resources.CpusetMems, "/sys/devices/system/node/online", "memory nodes"},
+	} {
+		if check.set == "" {
+			continue
+		}
+		raw, err := os.ReadFile(check.file)
+		if err != nil {
+			continue // the kernel will say
+		}
+		online := string(raw[:max(0, len(raw)-1)])
+		there, err := parseSet(online)
+		if err != nil {
+			return err
+		}
+		asked, err := parseSet(check.set)
+		if err != nil {
+			return err
+		}
+		for _, n := range asked {
+			if !slices.Contains(there, n) {
+				return invalidf("requested %s are not available: requested %s, available: %s", check.what, check.set, cmp.Or(online, "0"))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"minict/internal/flock"
+)
+
+// Sweep finishes what was killed: it kills what is left of containers whose
+// monitor is gone, removes their cgroups, and the container itself if it was
+// to be removed or never was complete. It looks at the run directories alone;
+// once after each boot, when there are none, also at everything else.
+//
+// Create, Start, Remove and the like sweep by themselves.
+func (m *Manager) Sweep(ctx context.Context) error {
+	if err := m.layOut(); err != nil {
+		return err
+	}
+	errs := []error{m.sweepBoot(ctx)}
+	names, err := readNames(filepath.Join(m.State, "containers"))
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, id := range names {
+		if !isID(id) || m.alive(id) {
+			continue
+		}
+		claim, err := m.claimDead(ctx, id)
+		if errors.Is(err, flock.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+			continue // somebody else is at it
+		}
+		if err == nil {
+			err = m.finish(ctx, claim)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sweep %s: %w", shortID(id), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep is Sweep on the way to something else, which does not fail by it.
+func (m *Manager) sweep(ctx context.Context) {
+	if err := m.Sweep(ctx); err != nil && m.Log != nil {
+		m.Log.Warn("sweep", "error", err)
+	}
+}
+
+// claimDead claims a container whose run directory is there and whose lock is
+// free. The exclusive lock of the parent makes sure that a directory without
+// a lock is not just being made.
+func (m *Manager) claimDead(ctx context.Context, id string) (*claim, error) {
+	parent, err := flock.Lock(ctx, m.parentLock(), flock.Exclusive)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if _, err := os.Lstat(m.runDir(id)); err != nil {
+		return nil, err
+	}
+	lock, err := makeLock(m.lockPath(id))
+	if err != nil {
+		return nil, err
+	}
+	return &claim{m, id, lock}, nil
+}
+
+// finish does for a container what its monitor, or who was making or removing
+// it, could not do any more.
+func (m *Manager) finish(ctx context.Context, claim *claim) error {
+	if err := m.removeCgroup(ctx, claim.id); err != nil {
+		claim.pass()
+		return err
+	}
+	if _, err := os.Lstat(m.durableConfig(claim.id)); err == nil {
+		return claim.release()
+	}
+	c, err := readConfig(m.runConfig(claim.id))
+	if err != nil {
+		// It was killed before it could say what it makes, or while it
+		// was being removed: then only its name can be left.
+		err := m.purge(claim, nil)
+		return errors.Join(err, m.danglingNames(ctx))
+	}
+	return m.purge(claim, c)
+}
+
+// sweepBoot removes, once after each boot, what was half made or half removed
+// when the machine went down. That nothing else is at it is what the lock is
+// for; that it was done is what its file says.
+func (m *Manager) sweepBoot(ctx context.Context) error {
+	done := filepath.Join(m.State, "containers", ".swept")
+	if _, err := os.Lstat(done); err == nil {
+		return nil
+	}
+	parent, err := flock.Lock(ctx, m.parentLock(), flock.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	names, err := readNames(filepath.Join(m.Root, "containers"))
+	if err != nil {
+		return err
+	}
+	for _, id := range names {
+		if _, err := os.Lstat(m.durableConfig(id)); err == nil || !isID(id) {
+			continue
+		}
+		if _, err := os.Lstat(m.runDir(id)); err == nil {
+			continue // of this boot
+		}
+		if err := removeTree(m.durableDir(id)); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(m.danglingNames(ctx), m.lostVolumes()); err != nil {
+		return err
+	}
+	return os.WriteFile(done, nil, 0o600)
+}
