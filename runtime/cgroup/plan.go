@@ -205,16 +205,22 @@ func (p *planner) host(g *group, joined *Joined) {
 	b := p.b
 	attach := b.Data(attachment())
 	g.made = &attach
-	p.ancestors(g)
+	if g.v2 {
+		p.prepare(g)
+	}
 	b.Step(plan.Step{Phase: plan.Host, Verb: "make", Object: "cgroup " + p.path, Detail: g.mount + p.path,
 		Why: "what the container's processes use is counted and limited together", Undone: "minict removes it"})
-	b.Call(unix.SYS_MKDIRAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+p.path), plan.Int(0o755))
+	if !g.v2 {
+		for _, dir := range parents(p.path)[1:] {
+			p.mkdir(g, dir).Ignore(int(unix.EEXIST))
+			p.copyCPUSet(g, dir)
+		}
+	}
+	p.mkdir(g, p.path)
 	dir := b.Slot()
 	b.Call(unix.SYS_OPENAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+p.path),
 		plan.Int(unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir).StoreAt(attach)
-	if !g.v2 && g.set&CPUSet != 0 {
-		p.copyCPUSet(g, p.path)
-	}
+	p.copyCPUSet(g, p.path)
 	for _, w := range g.writes {
 		b.Step(plan.Step{Phase: plan.Host, Verb: "limit", Object: w.what,
 			Detail: w.file + " = " + w.value, Why: w.why})
@@ -230,22 +236,21 @@ func (p *planner) host(g *group, joined *Joined) {
 	joined.Files = append(joined.Files, open(b, dir.Value(), "tasks", unix.O_WRONLY))
 }
 
-// ancestors makes the groups above, and has them hand down controllers.
-func (p *planner) ancestors(g *group) {
-	b := p.b
+func (p *planner) mkdir(g *group, dir string) *plan.Call {
+	return p.b.Call(unix.SYS_MKDIRAT, plan.Int(unix.AT_FDCWD), p.b.Str(g.mount+dir), plan.Int(0o755))
+}
+
+// prepare makes the groups of version 2 above, and has them hand down
+// controllers.
+func (p *planner) prepare(g *group) {
 	above := parents(p.path)
-	b.Step(plan.Step{Phase: plan.Host, Verb: "prepare", Object: "cgroup " + cmp.Or(above[len(above)-1], "/"), Detail: g.mount,
-		Why: "it holds the containers' groups", Undone: "it stays for the next container"})
+	p.b.Step(plan.Step{Phase: plan.Host, Verb: "prepare", Object: "cgroup " + cmp.Or(above[len(above)-1], "/"),
+		Detail: g.mount, Why: "it hands the controllers down to the container's group", Undone: "it stays for the next container"})
 	for _, dir := range above {
 		if dir != "" {
-			b.Call(unix.SYS_MKDIRAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+dir), plan.Int(0o755)).Ignore(int(unix.EEXIST))
-			if !g.v2 && g.set&CPUSet != 0 {
-				p.copyCPUSet(g, dir)
-			}
+			p.mkdir(g, dir).Ignore(int(unix.EEXIST))
 		}
-		if g.v2 {
-			p.enable(g, dir)
-		}
+		p.enable(g, dir)
 	}
 }
 
@@ -313,6 +318,9 @@ func (p *planner) write(dir plan.Slot, w write) {
 // nodes: it has none, and no process could join it. Those that a limit names
 // are overwritten after.
 func (p *planner) copyCPUSet(g *group, dir string) {
+	if g.v2 || g.set&CPUSet == 0 {
+		return
+	}
 	b := p.b
 	const size = 4096
 	buf, n := b.Data(make([]byte, size)), b.Slot()
@@ -335,13 +343,21 @@ func (p *planner) devices(g *group, dir plan.Slot, attach plan.Arg) {
 	b := p.b
 	b.Step(plan.Step{Phase: plan.Host, Verb: "limit", Object: "devices",
 		Detail: g.filter.String(), Why: "a device node made inside opens nothing else"})
-	if !g.v2 {
-		for _, w := range g.filter.writes() {
-			p.write(dir, w)
-		}
+	if g.v2 {
+		p.program(g.filter, attach)
 		return
 	}
-	p.program(g.filter, attach)
+	file, f := "", plan.NoSlot
+	for _, w := range g.filter.writes() {
+		if w.file != file {
+			if file != "" {
+				b.Call(unix.SYS_CLOSE, f.Value())
+			}
+			file, f = w.file, open(b, dir.Value(), w.file, unix.O_WRONLY)
+		}
+		b.Call(unix.SYS_WRITE, f.Value(), b.Str(w.value), plan.Int(len(w.value)))
+	}
+	b.Call(unix.SYS_CLOSE, f.Value())
 }
 
 // program loads the filter and attaches it, bpf(2).

@@ -86,7 +86,8 @@ func (w *writer) memory1(m *specs.LinuxMemory, limited, swap, low, tcp bool) {
 		w.add(Memory, "memory.limit_in_bytes", num(*m.Limit), "memory", whyMemory)
 	}
 	if swap {
-		w.add(Memory, "memory.memsw.limit_in_bytes", num(*m.Swap), "memory and swap", whySwap)
+		x := w.add(Memory, "memory.memsw.limit_in_bytes", num(*m.Swap), "memory and swap", whySwap)
+		x.spare = x.spare || *m.Swap < 0 // swapaccount=0 is no limit either
 	}
 	if low {
 		w.add(Memory, "memory.soft_limit_in_bytes", num(*m.Reservation), "memory reservation", whyLow)
