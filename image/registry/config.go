@@ -101,7 +101,7 @@ func (c Config) mayHaveCredentials(registry, host string) bool {
 		return true
 	}
 	above := strings.HasSuffix(hostname(registry), "."+hostname(host)) && strings.Contains(hostname(host), ".")
-	if above && !isAddress(host) && portOf(registry) == portOf(host) {
+	if above && !isAddress(registry) && portOf(registry) == portOf(host) {
 		return true
 	}
 	return c.trusted(registry, host)

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	blobSize = 3 << 20
+	blobSize = 3 << 17
 	piece    = blobSize / 3
 )
 
@@ -320,5 +320,33 @@ func checkError(t *testing.T, err, want error, texts string) {
 	}
 	if strings.Contains(err.Error(), "\n") || len(err.Error()) > 600 || strings.Contains(err.Error(), password) {
 		t.Errorf("not a line for the user: %q", err)
+	}
+}
+
+// TestLongWay: a blob may break more often than there are tries if each try
+// brings it on.
+func TestLongWay(t *testing.T) {
+	watchdog(t)
+	f := newFake(t, anonymous, false)
+	want := f.addBlob(9 * enough)
+	f.on = func(w http.ResponseWriter, r *http.Request, n int) bool {
+		f.partial(w, r, enough)
+		return true
+	}
+	if _, err := readBlob(f.repo(f.config()), want); err != nil {
+		t.Error(err)
+	}
+	if n := len(f.requests("blobs")); n != 9 {
+		t.Errorf("%d requests, want 9", n)
+	}
+	f.on = func(w http.ResponseWriter, r *http.Request, n int) bool {
+		r.Header.Del("Range") // what a try brings is what the one before brought
+		f.partial(w, r, (n-8)*enough)
+		return true
+	}
+	_, err := readBlob(f.repo(f.config()), want)
+	checkError(t, err, ErrCorrupt, "truncated after")
+	if n := len(f.requests("blobs")); n > 9+6 {
+		t.Errorf("%d requests for a registry without ranges", n-9)
 	}
 }

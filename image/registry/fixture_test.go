@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -63,7 +65,7 @@ func newFake(t *testing.T, auth string, http2 bool) *fake {
 		counts:    map[string]int{},
 	}
 	f.Server = httptest.NewUnstartedServer(f)
-	f.Server.Config.ErrorLog = nil
+	f.Server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that hang up
 	f.EnableHTTP2 = http2
 	f.StartTLS()
 	t.Cleanup(f.Close)

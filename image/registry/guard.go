@@ -60,6 +60,7 @@ func newGuard(cfg Config, e endpoint) (*guard, error) {
 	g.registry = g.transport(g.dialRegistry)
 	g.registry.TLSClientConfig = &tls.Config{RootCAs: roots, InsecureSkipVerify: !e.verify}
 	g.others = g.transport(g.dialOther)
+	g.others.TLSClientConfig = &tls.Config{RootCAs: roots} // the house's storage has the house's authority too
 	return g, nil
 }
 
