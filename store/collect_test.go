@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -462,5 +464,36 @@ func TestTruncatedIndex(t *testing.T) {
 				t.Errorf("%d bytes: %s: got %v, want one line of %v", size, what, err, ErrCorrupt)
 			}
 		}
+	}
+}
+
+// A page that leads back to one above it has no bottom.
+func TestIndexWithLoops(t *testing.T) {
+	s, good, used := many(t)
+	branches := 0
+	for page := int64(2); page < used/4096; page++ {
+		head := good[page*4096:]
+		if binary.NativeEndian.Uint16(head[8:]) != 1 { // a branch page, see bbolt's internal/common/page.go
+			continue
+		}
+		branches++
+		for e := range int64(binary.NativeEndian.Uint16(head[10:])) {
+			for to := range used / 4096 {
+				bad := bytes.Clone(good)
+				binary.NativeEndian.PutUint64(bad[page*4096+16+e*16+8:], uint64(to))
+				if err := os.WriteFile(s.path("index.db"), bad, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				_, err := s.Check(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				s.View(t.Context(), func(tx *Tx) error { _, err := tx.Images(); return err })
+				s.Update(t.Context(), func(tx *Tx) error { return tx.Untag("image 0") })
+			}
+		}
+	}
+	if branches == 0 {
+		t.Error("the index is too small for this test")
 	}
 }

@@ -197,7 +197,14 @@ func (x *index) begin(write bool) (*Tx, error) {
 		if err == nil && st.Size() < x.tx.Size() { // a page cut in the middle reads as zeros
 			err = fmt.Errorf("%w (%d bytes instead of %d)", ErrCorrupt, st.Size(), x.tx.Size())
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		id := x.tx.ID()
+		if write {
+			id-- // its own, which is not written yet
+		}
+		return checkTree(x.file, x.db.Info().PageSize, x.tx.Size(), id)
 	})
 	if err != nil {
 		x.close()

@@ -53,6 +53,10 @@ type totalRecord struct {
 
 const totalKey = "all"
 
+// maxRecord bounds what a damaged length can make a reader allocate. An image
+// of 500 layers has a record of 0.2 MiB.
+const maxRecord = 4 << 20
+
 // sumSize is the length of the check sum before each payload.
 const sumSize = 8
 

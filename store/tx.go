@@ -343,7 +343,11 @@ func (tx *Tx) get(bucket, key string) (payload []byte, err error) {
 func (tx *Tx) sealed(bucket, key string) (value []byte, err error) {
 	if tx.bolt != nil {
 		err = tx.in(bucket, func(b *bolt.Bucket) error {
-			value = bytes.Clone(b.Get([]byte(key)))
+			v := b.Get([]byte(key))
+			if len(v) > maxRecord {
+				return fmt.Errorf("index: %s %.80q: %w: %d bytes", bucket, key, ErrCorrupt, len(v))
+			}
+			value = bytes.Clone(v)
 			return nil
 		})
 	}
@@ -369,8 +373,14 @@ func (tx *Tx) each(bucket, prefix string, f func(key string, value []byte) error
 	}
 	return tx.in(bucket, func(b *bolt.Bucket) error {
 		c := b.Cursor()
+		last := ""
 		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
-			if err := f(string(k), v); err != nil {
+			// Out of order or too large is a damaged page, and may be endless.
+			if string(k) <= last || len(k) > bolt.MaxKeySize || len(v) > maxRecord {
+				return fmt.Errorf("index: %s %q: %w: record out of place", bucket, k[:min(len(k), 80)], ErrCorrupt)
+			}
+			last = string(k)
+			if err := f(last, v); err != nil {
 				return err
 			}
 		}
@@ -379,6 +389,9 @@ func (tx *Tx) each(bucket, prefix string, f func(key string, value []byte) error
 }
 
 func (tx *Tx) putRaw(bucket, key string, payload []byte) error {
+	if sumSize+len(payload) > maxRecord {
+		return fmt.Errorf("index: %s %.80q: %d bytes are too many", bucket, key, len(payload))
+	}
 	tx.grows = true
 	return tx.in(bucket, func(b *bolt.Bucket) error {
 		return b.Put([]byte(key), seal(bucket, key, payload))
