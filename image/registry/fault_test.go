@@ -213,6 +213,11 @@ var blobFaults = []blobFault{
 		w.WriteHeader(302)
 		return true
 	}},
+	{name: "redirect with a password", want: ErrRefused, on: func(f *fake, w http.ResponseWriter, r *http.Request, n int) bool {
+		w.Header().Set("Location", "https://u:p@"+f.host()+r.URL.Path)
+		w.WriteHeader(302)
+		return true
+	}},
 	{name: "content encoding put on by a proxy", on: func(f *fake, w http.ResponseWriter, r *http.Request, n int) bool {
 		w.Header().Set("Content-Encoding", "gzip")
 		return false

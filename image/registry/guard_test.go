@@ -52,6 +52,23 @@ func TestNoSecretElsewhere(t *testing.T) {
 	}
 }
 
+// TestNoLoginElsewhere: a host that a redirect leads to asks for a login.
+func TestNoLoginElsewhere(t *testing.T) {
+	f, storage := newFake(t, bearer, false), newFake(t, bearer, false)
+	want := f.addBlob(100)
+	f.on = func(w http.ResponseWriter, r *http.Request, n int) bool {
+		http.Redirect(w, r, storage.URL+r.URL.Path, 307)
+		return true
+	}
+	cfg := f.config()
+	cfg.Trusted = map[string][]string{f.host(): {storage.host()}}
+	_, err := readBlob(f.repo(cfg), want)
+	checkError(t, err, errAny, "")
+	if n := len(storage.requests("/")); n != 1 || len(storage.requests("/token")) != 0 {
+		t.Errorf("%d requests at the other host", n)
+	}
+}
+
 // TestNoPrivateTarget: a redirect leads to this machine.
 func TestNoPrivateTarget(t *testing.T) {
 	f := newFake(t, bearer, false)
@@ -219,6 +236,11 @@ func TestTLS(t *testing.T) {
 		t.Error("it was spoken to in plain http")
 	}
 	checkError(t, get(elsewhere, Config{Insecure: []string{elsewhere}}), nil, "")
+	before = len(plain.seen())
+	checkError(t, get("a.example", Config{Mirrors: map[string][]string{"a.example": {"https://" + plain.host()}}}), ErrUnreachable, "plain http")
+	if len(plain.seen()) != before {
+		t.Error("a mirror with https:// was spoken to in plain http")
+	}
 	checkError(t, get("127.0.0.1:1", Config{}), ErrUnreachable, "connection refused")
 	checkError(t, get("no.such.host.invalid", Config{}), ErrUnreachable, "no such host")
 }
