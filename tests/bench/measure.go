@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// contender is a command that is measured.
+type contender struct {
+	name    string
+	version string
+	env     []string
+	args    func(round int) []string // the command of each round
+}
+
+// result is how long a contender's rounds took, sorted.
+type result struct {
+	contender
+	times []time.Duration
+}
+
+type results []result
+
+const warmUp = 5 // rounds that do not count
+
+// measure runs the contenders in turn, from the start of each command to its
+// end.
+func measure(contenders []contender, rounds int) (results, error) {
+	all := make(results, len(contenders))
+	for i, c := range contenders {
+		all[i].contender = c
+	}
+	for round := range warmUp + rounds {
+		for i, c := range contenders {
+			took, err := c.once(round)
+			if err != nil {
+				return nil, err
+			}
+			if round >= warmUp {
+				all[i].times = append(all[i].times, took)
+			}
+		}
+	}
+	for i := range all {
+		slices.Sort(all[i].times)
+	}
+	return all, nil
+}
+
+func (c contender) once(round int) (time.Duration, error) {
+	args := c.args(round)
+	cmd := exec.Command(args[0], args[1:]...)
+	var said strings.Builder
+	cmd.Env, cmd.Stderr = c.env, &said
+	begin := time.Now()
+	err := cmd.Run()
+	took := time.Since(begin)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, said.String())
+	}
+	return took, nil
+}
+
+func (r result) at(share float64) time.Duration {
+	return r.times[min(int(share*float64(len(r.times))), len(r.times)-1)]
+}
+
+// table prints medians, and their ratio to that of the named contender.
+func (rs results) table(title, reference string) {
+	var base float64
+	for _, r := range rs {
+		if r.name == reference {
+			base = float64(r.at(0.5))
+		}
+	}
+	fmt.Printf("\n%s, %d runs each\n", title, len(rs[0].times))
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\tmedian ms\tp10\tp90\t× %s\t\n", reference)
+	for _, r := range rs {
+		ratio := "-"
+		if base > 0 {
+			ratio = fmt.Sprintf("%.3f", float64(r.at(0.5))/base)
+		}
+		fmt.Fprintf(w, "%s %s\t%.2f\t%.2f\t%.2f\t%s\t\n", r.name, r.version,
+			milliseconds(r.at(0.5)), milliseconds(r.at(0.1)), milliseconds(r.at(0.9)), ratio)
+	}
+	w.Flush()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

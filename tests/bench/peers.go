@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"minict/tests/host"
+
+	"golang.org/x/sys/unix"
+)
+
+func environment(more ...string) []string {
+	return append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, more...)
+}
+
+var versionNumber = regexp.MustCompile(`\d+\.\d+[^\s,]*`)
+
+// version is the first number in what PROGRAM --version prints.
+func version(program string) (string, error) {
+	out, err := exec.Command(program, "--version").Output()
+	if err != nil {
+		return "", err
+	}
+	return versionNumber.FindString(string(out)), nil
+}
+
+func (s *site) state() string { return filepath.Join("/run", filepath.Base(s.dir)) }
+
+func (s *site) minictEnv() []string {
+	return environment("MINICT_ROOT="+filepath.Join(s.dir, "minict"), "MINICT_STATE="+s.state())
+}
+
+func (s *site) minict() contender {
+	return contender{name: "minict", env: s.minictEnv(), args: func(int) []string {
+		return []string{s.binary, "run", "--rm", "--network", "none", s.ref, "true"}
+	}}
+}
+
+func (s *site) minictRootfs() contender {
+	return contender{name: "minict --rootfs", env: s.minictEnv(), args: func(int) []string {
+		return []string{s.binary, "run", "--rm", "--network", "none", "--rootfs", s.rootfs, "true"}
+	}}
+}
+
+func (s *site) crun() (contender, func(), error) { return s.ociRuntime("crun") }
+func (s *site) runc() (contender, func(), error) { return s.ociRuntime("runc") }
+
+// ociRuntime is a runtime with the configuration that it proposes itself: all
+// namespaces, no filter, no limits.
+func (s *site) ociRuntime(program string) (contender, func(), error) {
+	number, err := version(program)
+	if err != nil {
+		return contender{}, nil, err
+	}
+	bundle := filepath.Join(s.dir, program)
+	if err := os.Mkdir(bundle, 0o700); err != nil {
+		return contender{}, nil, err
+	}
+	spec := exec.Command(program, "spec")
+	spec.Dir = bundle
+	if out, err := spec.CombinedOutput(); err != nil {
+		return contender{}, nil, fmt.Errorf("%s spec: %w: %s", program, err, out)
+	}
+	if err := s.editSpec(filepath.Join(bundle, "config.json")); err != nil {
+		return contender{}, nil, err
+	}
+	state := filepath.Join("/run", filepath.Base(s.dir)+"-"+program)
+	c := contender{name: program, version: number, env: environment(), args: func(round int) []string {
+		return []string{program, "--root", state, "run", "--bundle", bundle, fmt.Sprintf("bench-%d", round)}
+	}}
+	return c, func() { os.RemoveAll(state) }, nil
+}
+
+// editSpec changes the proposed configuration to our command and root.
+func (s *site) editSpec(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	process := spec["process"].(map[string]any)
+	process["terminal"] = false
+	process["args"] = []string{"true"}
+	// The device filter needs a limit raised that a guest's root may not raise.
+	delete(spec["linux"].(map[string]any), "resources")
+	spec["root"] = map[string]any{"path": s.rootfs, "readonly": false}
+	if text, err = json.Marshal(spec); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+func (s *site) podman() (contender, func(), error) {
+	number, err := version("podman")
+	if err != nil {
+		return contender{}, nil, err
+	}
+	graph, run := filepath.Join(s.dir, "podman"), filepath.Join("/run", filepath.Base(s.dir)+"-podman")
+	global := []string{"podman", "--root", graph, "--runroot", run, "--tmpdir", filepath.Join(run, "tmp"),
+		"--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
+		"--runtime", "runc"} // crun refuses the hybrid layout
+	stop := func() {
+		unix.Unmount(filepath.Join(graph, "overlay"), unix.MNT_DETACH)
+		os.RemoveAll(run)
+		removeCgroups("libpod_parent")
+	}
+	if err := quietly(environment(), global[0], append(global[1:], "import", s.tar, "bench:1")...); err != nil {
+		return contender{}, stop, err
+	}
+	args := append(global, "run", "--rm", "--network", "none", "--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000", "bench:1", "true")
+	return contender{name: "podman", version: number, env: environment(), args: func(int) []string { return args }}, stop, nil
+}
+
+// docker starts a daemon of our own. It brings no bridge: all that is measured
+// has no network.
+func (s *site) docker() (contender, func(), error) {
+	number, err := version("dockerd")
+	if err != nil {
+		return contender{}, nil, err
+	}
+	run := filepath.Join("/run", filepath.Base(s.dir)+"-docker")
+	socket := "unix://" + filepath.Join(run, "docker.sock")
+	daemon := exec.Command("dockerd", "--data-root", filepath.Join(s.dir, "docker"), "--exec-root", filepath.Join(run, "exec"),
+		"--pidfile", filepath.Join(run, "pid"), "--host", socket, "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--storage-driver", "overlay2")
+	if err := os.MkdirAll(run, 0o700); err != nil {
+		return contender{}, nil, err
+	}
+	daemon.Env = environment()
+	log, err := daemon.StderrPipe()
+	if err != nil {
+		return contender{}, nil, err
+	}
+	if err := daemon.Start(); err != nil {
+		return contender{}, nil, err
+	}
+	said, listens := waitFor(log, "API listen on")
+	go io.Copy(io.Discard, log)
+	stop := func() {
+		daemon.Process.Signal(unix.SIGTERM)
+		giveUp := time.AfterFunc(20*time.Second, func() { daemon.Process.Kill() })
+		daemon.Wait()
+		giveUp.Stop()
+		os.RemoveAll(run)
+		removeCgroups("docker")
+	}
+	if !listens {
+		return contender{}, stop, fmt.Errorf("dockerd ended: %s", said)
+	}
+	env := environment("DOCKER_HOST=" + socket)
+	if err := quietly(env, "docker", "import", s.tar, "bench:1"); err != nil {
+		return contender{}, stop, err
+	}
+	args := []string{"docker", "run", "--rm", "--network", "none", "bench:1", "true"}
+	return contender{name: "docker", version: number, env: env, args: func(int) []string { return args }}, stop, nil
+}
+
+// removeCgroups removes the empty groups of this name that a peer leaves.
+func removeCgroups(name string) {
+	mounts, err := host.Cgroups()
+	if err != nil {
+		return
+	}
+	for _, mount := range mounts {
+		var dirs []string
+		filepath.WalkDir(filepath.Join(mount.Dir, name), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			unix.Rmdir(dir)
+		}
+	}
+}
+
+// waitFor reads a log up to a line with the text, and returns what it read.
+func waitFor(log io.Reader, text string) (said string, found bool) {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		said += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), text) {
+			return said, true
+		}
+	}
+	return said, false
+}
