@@ -108,18 +108,6 @@ func (u *unpacker) describe(d *dir, a attrs, again bool) error {
 	return nil
 }
 
-// mkdirPlain makes a directory that neither the tar nor a lower layer
-// describes as Docker does: root's, mode 0755, whatever its parent and the
-// umask would pass on.
-func (u *unpacker) mkdirPlain(d *dir, base string) (*dir, error) {
-	d.dirty = true
-	sub, err := u.mkdir(d, base)
-	if err != nil {
-		return nil, err
-	}
-	return sub, u.describe(sub, attrs{mode: 0o755, atime: sub.mtime, mtime: sub.mtime}, false)
-}
-
 // describeLink gives a symbolic link its attributes: it has no mode, nor any
 // extended attribute that we keep.
 func describeLink(d *dir, base string, a attrs) error {

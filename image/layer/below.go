@@ -63,18 +63,29 @@ func (u *unpacker) hides(path string) (bool, error) {
 	if u.rootOpaque {
 		return true, nil
 	}
-	for up, _ := split(path); up != ""; up, _ = split(up) {
-		fd, err := openBeneath(u.dirs.root.fd, up, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd := u.dirs.root.fd
+	defer func() {
+		if fd != u.dirs.root.fd {
+			unix.Close(fd)
+		}
+	}()
+	for {
+		c, rest, more := strings.Cut(path, "/")
+		if !more {
+			return false, nil
+		}
+		next, err := unix.Openat(fd, c, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return false, err
 		}
-		opaque, err := overlay.IsOpaque(fd)
-		unix.Close(fd)
-		if opaque || err != nil {
+		if fd != u.dirs.root.fd {
+			unix.Close(fd)
+		}
+		fd, path = next, rest
+		if opaque, err := overlay.IsOpaque(fd); opaque || err != nil {
 			return opaque, err
 		}
 	}
-	return false, nil
 }
 
 func (b *below) open() error {

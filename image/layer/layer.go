@@ -162,11 +162,14 @@ func (u *unpacker) close(whole bool) error {
 }
 
 func (u *unpacker) run(ctx context.Context, r io.Reader) error {
-	tr := tar.NewReader(r)
+	blocks := &blockReader{r: r}
+	tr := tar.NewReader(blocks)
 	for {
 		hdr, err := tr.Next()
 		if err == io.EOF {
-			return u.finish()
+			if err = blocks.atEnd(); err == nil {
+				return u.finish()
+			}
 		}
 		if errors.Is(err, tar.ErrFieldTooLong) {
 			err = fmt.Errorf("%w: %w", ErrLimit, err)
@@ -177,6 +180,7 @@ func (u *unpacker) run(ctx context.Context, r io.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		blocks.entry(hdr)
 		if u.entries++; u.entries > u.o.MaxEntries {
 			return fmt.Errorf("unpack %q: %w: more than %d entries", hdr.Name, ErrLimit, u.o.MaxEntries)
 		}

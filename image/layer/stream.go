@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -138,4 +139,50 @@ func (s *stream) wait(ctx context.Context) {
 func (s *stream) digest() digest.Digest {
 	<-s.ended
 	return digest.NewDigest(digest.SHA256, s.sum)
+}
+
+const blockSize = 512 // of a tar, tar(5)
+
+// blockReader tells whether a tar that has no more entries was cut short:
+// archive/tar forgives missing padding and headers that no entry follows.
+type blockReader struct {
+	r    io.Reader
+	n    int64 // bytes read
+	end  int64 // where the last entry ends
+	last [blockSize]byte
+}
+
+func (b *blockReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
+	if n >= blockSize {
+		copy(b.last[:], p[n-blockSize:n])
+	} else {
+		copy(b.last[:], b.last[n:])
+		copy(b.last[blockSize-n:], p[:n])
+	}
+	return n, err
+}
+
+// entry notes the entry whose headers have just been read. How much of a
+// sparse file the tar holds is not known; nothing is expected of it.
+func (b *blockReader) entry(hdr *tar.Header) {
+	switch {
+	case isSparse(hdr):
+		b.end = -1
+	case hdr.Typeflag == tar.TypeReg, hdr.Typeflag == tar.TypeCont:
+		b.end = b.n + (hdr.Size+blockSize-1)/blockSize*blockSize
+	default:
+		b.end = b.n
+	}
+}
+
+// atEnd accepts a tar that ends with a block of zeros, or, as GNU tar does,
+// right after an entry.
+func (b *blockReader) atEnd() error {
+	whole := b.n%blockSize == 0
+	if whole && (b.n == b.end || b.end < 0 || b.last == [blockSize]byte{}) {
+		return nil
+	}
+	return io.ErrUnexpectedEOF
 }
