@@ -26,11 +26,9 @@ func (m *Manager) facts(c *Config, root *os.File) (facts, error) {
 	if f.User, err = findIdentity(root, c.User); err != nil {
 		return f, err
 	}
-	own, err := permitted()
-	if err != nil {
+	if err := f.rights(c); err != nil {
 		return f, err
 	}
-	f.Bounding = capabilityNames(own)
 	if name := c.missingCapability(f.Bounding); name != "" {
 		return f, invalidf("capability %s: root does not have it on this machine", name)
 	}
@@ -39,17 +37,25 @@ func (m *Manager) facts(c *Config, root *os.File) (facts, error) {
 			f.Own = append(f.Own, file.target)
 		}
 	}
-	if len(c.Ulimits) > 0 && own&(1<<unix.CAP_SYS_RESOURCE) == 0 {
-		if f.HardLimits, err = hardLimits(c.Ulimits); err != nil {
-			return f, err
-		}
-	}
 	if c.Privileged {
 		f.Devices, err = hostDevices("/dev")
 		return f, err
 	}
 	f.Masked = thermalPaths()
 	return f, nil
+}
+
+// rights says what this machine's root may give.
+func (f *facts) rights(c *Config) error {
+	own, err := permitted()
+	if err != nil {
+		return err
+	}
+	f.Bounding = capabilityNames(own)
+	if len(c.Ulimits) > 0 && own&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		f.HardLimits, err = hardLimits(c.Ulimits)
+	}
+	return err
 }
 
 // hasFile says whether the root file system has a file: what minict would

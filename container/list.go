@@ -1,0 +1,128 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+// Summary is what a list shows of a container.
+type Summary struct {
+	ID         string
+	Name       string
+	Image      string // as asked for; the root directory if there is no image
+	ImageID    digest.Digest
+	Args       []string
+	Labels     map[string]string
+	Created    time.Time
+	State      State
+	ExitCode   int // of the last run, if State is Exited
+	StartedAt  time.Time
+	FinishedAt time.Time
+}
+
+// List gives the containers, newest first: those that run, or all.
+func (m *Manager) List(ctx context.Context, all bool) ([]Summary, error) {
+	m.sweep(ctx)
+	ids, err := m.ids()
+	if !all {
+		ids, err = readNames(filepath.Join(m.State, "containers"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Summary, 0, len(ids))
+	for _, id := range ids {
+		if !isID(id) {
+			continue
+		}
+		s, err := m.summary(id)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile, or only half made
+		}
+		if err != nil {
+			return nil, err
+		}
+		if all || s.State == Running || s.State == Paused {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b Summary) int {
+		if order := b.Created.Compare(a.Created); order != 0 {
+			return order
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list, nil
+}
+
+func (m *Manager) summary(id string) (Summary, error) {
+	c, err := m.config(id)
+	if err != nil {
+		return Summary{}, err
+	}
+	now, err := m.condition(id)
+	if err != nil {
+		return Summary{}, err
+	}
+	s := Summary{
+		ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Args: c.Args, Labels: c.Labels,
+		Created: c.Created, State: now.state, ExitCode: now.ending.Status,
+		StartedAt: now.started, FinishedAt: now.ending.Finished,
+	}
+	if s.Image == "" {
+		s.Image = c.Rootfs
+	}
+	if s.State == Created && !m.whole(c) {
+		return s, notFound(id)
+	}
+	return s, nil
+}
+
+// whole says whether a container that does not run exists, or is only being
+// made or removed: one that goes when it ends is never there without running.
+func (m *Manager) whole(c *Config) bool {
+	_, err := os.Lstat(m.durableConfig(c.ID))
+	return err == nil
+}
+
+// Claims are what containers need of the store.
+type Claims struct {
+	Images map[digest.Digest][]string // image id to the ids of its containers
+	Layers map[digest.Digest]bool     // keys of layer directories
+}
+
+// InUse gives the claims of all containers. To be sure of it, call it under
+// the index's exclusive lock: a container claims its image under the shared
+// one.
+func (m *Manager) InUse() (Claims, error) {
+	claims := Claims{map[digest.Digest][]string{}, map[digest.Digest]bool{}}
+	ids, err := m.ids()
+	if err != nil {
+		return claims, err
+	}
+	for _, id := range ids {
+		c, err := m.config(id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return claims, err
+		}
+		if c.ImageID == "" {
+			continue
+		}
+		claims.Images[c.ImageID] = append(claims.Images[c.ImageID], id)
+		for _, key := range c.Layers {
+			claims.Layers[key] = true
+		}
+	}
+	return claims, nil
+}

@@ -1,0 +1,191 @@
+// Package monitor is what runs as a container's monitor: the parent of its
+// first process, one small program per container and the only part of minict
+// that stays. It carries out the plan, passes input and output on, keeps the
+// log, writes the state and exit files, and cleans up. docs/monitor.md tells
+// why there is one. The package also has the init that is PID 1 in a container
+// whose user asks for it.
+//
+// A monitor is alone with its container for days, so it is made small: it
+// imports neither fmt nor os, has one goroutine with one loop around poll(2),
+// and allocates nothing while it passes data on.
+package monitor
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
+)
+
+// monitor is the state of one. There is one goroutine, on one thread, so
+// nothing is locked.
+type monitor struct {
+	recv wire.Receiver
+	data [wire.MaxMessage]byte // a message with output that is being passed on
+	log  logFile
+
+	start  *wire.Start
+	runDir int // O_PATH
+	lock   int // says that the container lives, as long as it is open
+
+	main      *process
+	processes []*process
+	clients   []*client
+	listener  int
+	signals   int // signalfd
+	oomKills  uint64
+	oomScore  []byte // of the processes it starts; nil while its own is the same
+
+	watched []watcher
+	polls   []unix.PollFd
+	active  bool // since the last time it went idle
+	killAt  time.Time
+}
+
+// Main is the life of a monitor, from its first message to the container's
+// end. It runs on the main thread, which it keeps: the container dies with the
+// thread that forked it (PR_SET_PDEATHSIG). All signals are blocked since
+// before the program began, see package attach.
+func Main() {
+	runtime.LockOSThread()
+	unix.Umask(0o077)
+	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
+	owner := &client{fd: wire.MonitorFD, output: true}
+	fds := m.await(owner)
+	if m.start == nil {
+		return
+	}
+	if failed := m.begin(owner, fds); failed != nil {
+		m.abandon(owner, failed)
+		return
+	}
+	for m.main.running() {
+		m.turn()
+	}
+	m.finish()
+}
+
+// await waits for Start. If the command ends before, there is none.
+func (m *monitor) await(owner *client) (fds []int) {
+	for {
+		msg, got, err := m.recv.Receive(owner.fd)
+		if err != nil || len(msg) == 0 {
+			return nil
+		}
+		fds = append(fds, got...)
+		if wire.Type(msg[0]) == wire.TypeDescriptors {
+			continue
+		}
+		if m.start, err = wire.DecodeStart(msg); err != nil {
+			m.start = nil
+		}
+		return fds
+	}
+}
+
+// begin starts the container. With Start came the plan, the lock, and the
+// inputs; Descriptors that came before are inputs too.
+func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
+	fixed, inputs, ok := split(fds, owner.early, 2)
+	if !ok {
+		return failure("receive descriptors", unix.EBADMSG)
+	}
+	m.lock = fixed[1]
+	if failed := m.open(); failed != nil {
+		return failed
+	}
+	if err := unix.SetNonblock(owner.fd, true); err != nil {
+		return failure("begin", err)
+	}
+	p, failed := m.spawn(request{fixed[0], m.start.Flags, m.start.Inputs, inputs, owner})
+	if failed != nil {
+		return failed
+	}
+	m.main = p
+	if failed := m.publish(); failed != nil {
+		m.kill(p)
+		return failed
+	}
+	m.clients = append(m.clients, owner)
+	m.answer(owner)
+	return nil
+}
+
+// failure is what goes wrong outside of a plan.
+func failure(doing string, err error) *wire.Failed {
+	errno, ok := err.(unix.Errno)
+	if !ok {
+		errno = unix.EBADMSG
+	}
+	return &wire.Failed{Step: wire.NoStep, Errno: uint32(errno), Doing: doing}
+}
+
+// open opens what the container needs on the host before it begins.
+func (m *monitor) open() *wire.Failed {
+	var err error
+	const dir = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	if m.runDir, err = unix.Open(m.start.RunDir, dir, 0); err != nil {
+		return failure("open "+m.start.RunDir, err)
+	}
+	if m.start.LogDir != "" {
+		if err := m.log.open(m.start.LogDir, m.start.LogMax); err != nil {
+			return failure("open log in "+m.start.LogDir, err)
+		}
+	}
+	var set unix.Sigset_t
+	set.Val[0] = 1 << (unix.SIGTERM - 1)
+	if m.signals, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
+		return failure("signalfd", err)
+	}
+	return nil
+}
+
+// publish lets others find the container.
+func (m *monitor) publish() *wire.Failed {
+	if err := m.listen(); err != nil {
+		return failure("listen on "+m.start.RunDir+"/"+wire.SocketName, err)
+	}
+	if err := m.writeState(); err != nil {
+		return failure("write "+m.start.RunDir+"/state", err)
+	}
+	return nil
+}
+
+// abandon leaves nothing of a container that could not be started, and says
+// why it could not.
+func (m *monitor) abandon(owner *client, failed *wire.Failed) {
+	if m.main != nil {
+		m.main.release()
+	}
+	m.cleanUp(wire.RemoveOnFailure)
+	wire.Send(owner.fd, failed.Append(nil))
+}
+
+// finish ends the container when its first process has ended.
+func (m *monitor) finish() {
+	exit := wire.Exited{Status: uint32(m.main.status), OOMKilled: m.countOOM() > m.oomKills}
+	if m.start.Cgroup != "" {
+		killCgroup(m.start.Cgroup)
+	}
+	for _, p := range m.processes {
+		if p != m.main && p.running() {
+			m.kill(p)
+			m.ended(p)
+		}
+	}
+	m.main.release()
+	m.writeExit(exit)
+	m.cleanUp(wire.RemoveAtEnd)
+	msg := exit.Append(nil)
+	for _, c := range m.clients {
+		if c.process == m.main {
+			m.send(c, msg)
+		}
+		c.closing = true
+	}
+	for m.prune(); len(m.clients) > 0; m.prune() {
+		m.flush()
+	}
+}

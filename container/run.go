@@ -1,0 +1,326 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"minict/container/attach"
+	"minict/internal/atomicfile"
+	"minict/internal/flock"
+	"minict/runtime"
+	"minict/runtime/plan"
+)
+
+// Run creates a container and starts it: the quick way. With streams it
+// returns when the container has ended or the user has detached; without,
+// when its program runs. If it fails, there is no container any more.
+//
+// Until the program runs, the end of ctx ends everything; after that it means
+// nothing. Signals that this process gets then go to the container.
+func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) (Ended, error) {
+	if err := m.layOut(); err != nil {
+		return Ended{}, err
+	}
+	// The monitor gets ready while the image is looked up.
+	monitor, err := attach.Spawn(m.State)
+	if err != nil {
+		return Ended{}, failf(ErrSetup, "start monitor: %w", err)
+	}
+	defer monitor.Close()
+	d, err := m.draft(ctx, o, find)
+	if err != nil {
+		return Ended{}, err
+	}
+	defer d.close()
+	l := launch{m: m, claim: d.claim, config: d.config, monitor: monitor, options: r, fresh: true}
+	session, err := l.create(ctx, d)
+	if err != nil {
+		d.close()
+		return Ended{}, errors.Join(err, d.discard())
+	}
+	return l.attend(ctx, session)
+}
+
+// Start starts a container that does not run: ErrRunning if it does. With
+// streams it returns as Run does.
+func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, error) {
+	m.sweep(ctx)
+	id, err := m.Lookup(ref)
+	if err != nil {
+		return Ended{}, err
+	}
+	claim, err := m.claim(ctx, id)
+	if errors.Is(err, flock.ErrLocked) {
+		return Ended{}, failf(ErrRunning, "container %s is running", ref)
+	}
+	if err != nil {
+		return Ended{}, fmt.Errorf("start %s: %w", ref, err)
+	}
+	c, err := readConfig(m.durableConfig(id))
+	if errors.Is(err, os.ErrNotExist) {
+		err = notFound(ref) // it was removed in the meantime
+	}
+	if err != nil {
+		return Ended{}, errors.Join(err, claim.release())
+	}
+	session, l, err := m.restart(ctx, claim, c, r)
+	if err != nil {
+		m.noteFailure(id, err)
+		return Ended{}, errors.Join(err, claim.release())
+	}
+	return l.attend(ctx, session)
+}
+
+func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
+	monitor, err := attach.Spawn(m.State)
+	if err != nil {
+		return nil, nil, failf(ErrSetup, "start monitor: %w", err)
+	}
+	defer monitor.Close()
+	d := &draft{m: m, claim: claim, config: c}
+	defer d.close()
+	if c.Rootfs != "" {
+		if err := d.checkRootfs(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := m.makeVolumes(c, d.openRoot); err != nil {
+		return nil, nil, err
+	}
+	l := &launch{m: m, claim: claim, config: c, monitor: monitor, options: r}
+	session, err := l.start(ctx, d)
+	return session, l, err
+}
+
+// noteFailure keeps why a start failed, for inspect.
+func (m *Manager) noteFailure(id string, err error) {
+	e := ending{Status: 128, Finished: time.Now().UTC(), Error: err.Error()}
+	switch {
+	case errors.Is(err, ErrNoCommand):
+		e.Status = 127
+	case errors.Is(err, ErrNotRunnable):
+		e.Status = 126
+	}
+	// That it can't be kept does not change that it failed.
+	if raw, err := json.Marshal(e); err == nil {
+		_ = atomicfile.WriteVolatile(m.exitPath(id), raw)
+	}
+}
+
+// launch is a container that is being started, by who holds its claim.
+type launch struct {
+	m       *Manager
+	claim   *claim
+	config  *Config
+	monitor *attach.Monitor
+	options RunOptions
+	fresh   bool // it is made by the same command, and goes if it fails
+	signals *signals
+}
+
+// create makes a drafted container exist, and starts it.
+func (l *launch) create(ctx context.Context, d *draft) (*attach.Session, error) {
+	if !l.config.AutoRemove {
+		if err := l.m.writeDurableConfig(l.config); err != nil {
+			return nil, fmt.Errorf("create container: %w", err)
+		}
+	}
+	if l.options.Created != nil {
+		if err := l.options.Created(l.config.ID); err != nil {
+			return nil, err
+		}
+	}
+	return l.start(ctx, d)
+}
+
+// start hands everything to the monitor, and waits until the program runs.
+func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
+	root, err := d.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	p, host, err := l.m.compile(l.config, root, l.options.console(l.config.TTY))
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !l.config.AutoRemove {
+		if err := l.m.markStarted(l.config.ID); err != nil {
+			return nil, err
+		}
+	}
+	l.signals = catchSignals(l.options.Streams)
+	session, err := l.monitor.Start(l.container(p, host, root))
+	if err != nil {
+		l.signals.stop()
+		// It has undone everything when it has ended.
+		l.monitor.Wait()
+		return nil, startError(p, err)
+	}
+	l.claim.pass()
+	if l.options.Timed && l.options.Explained != nil {
+		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks})
+	}
+	return session, nil
+}
+
+// startError turns what a monitor says of a failure into what a user reads.
+func startError(p *plan.Plan, err error) error {
+	var f *attach.Failure
+	if !errors.As(err, &f) || f.Step < 0 {
+		return failf(ErrSetup, "start container: %w", err)
+	}
+	step := runtime.Failed(p, f.Step, f.Errno, f.Exec)
+	kind := ErrSetup
+	switch step.ExitCode() {
+	case 127:
+		kind = ErrNoCommand
+	case 126:
+		kind = ErrNotRunnable
+	}
+	return failf(kind, "%w", step)
+}
+
+// compile makes the plan of a container whose root file system is open.
+func (m *Manager) compile(c *Config, root *os.File, size *consoleSize) (*plan.Plan, runtime.Host, error) {
+	host, err := runtime.Probe()
+	if err != nil {
+		return nil, host, failf(ErrSetup, "%w", err)
+	}
+	if err := c.checkSources(); err != nil {
+		return nil, host, err
+	}
+	f, err := m.facts(c, root)
+	if err != nil {
+		return nil, host, err
+	}
+	filter, err := m.filter(c, f.Bounding)
+	if err != nil {
+		return nil, host, err
+	}
+	if err := m.writeEtc(c); err != nil {
+		return nil, host, failf(ErrSetup, "%w", err)
+	}
+	spec := specification(c, f)
+	spec.Process.ConsoleSize = size.box()
+	p, err := runtime.Compile(spec, host, runtime.Options{Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init})
+	if err != nil {
+		return nil, host, failf(ErrSetup, "%w", err)
+	}
+	return p, host, nil
+}
+
+// checkSources looks whether the sources of bind mounts are there, and makes
+// those that are to be made.
+func (c *Config) checkSources() error {
+	for _, mount := range c.Mounts {
+		if mount.Type != MountBind {
+			continue
+		}
+		_, err := os.Stat(mount.Source)
+		if errors.Is(err, os.ErrNotExist) && mount.MakeSource {
+			err = os.MkdirAll(mount.Source, 0o755)
+		}
+		if err != nil {
+			return failf(ErrInvalid, "mount %s: %w", mount.Target, err)
+		}
+	}
+	return nil
+}
+
+// container says what the monitor needs to know.
+func (l *launch) container(p *plan.Plan, host runtime.Host, root *os.File) attach.Container {
+	c, m := l.config, l.m
+	oomFile, oomKey := host.Cgroup.OOMFile(cgroupPath(c.ID))
+	k := attach.Container{
+		Process: attach.Process{
+			Plan:     p,
+			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.monitor.Program},
+			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
+			Output: l.options.Streams != nil, Timed: l.options.Timed,
+		},
+		Lock:   l.claim.lock,
+		RunDir: m.runDir(c.ID),
+		LogDir: m.durableDir(c.ID), LogMax: uint64(c.LogMaxSize),
+		OOMFile: oomFile, OOMKey: oomKey,
+		StopSignal: unix.Signal(c.StopSignal), StopTimeout: milliseconds(c.StopTimeout),
+		RemoveOnFailure: l.fresh, RemoveAtEnd: c.AutoRemove,
+	}
+	if !c.AutoRemove {
+		k.ExitDir = m.durableDir(c.ID)
+	}
+	if l.fresh || c.AutoRemove {
+		k.Remove = m.remains(c)
+	}
+	return k
+}
+
+// remains are the paths of a container, in the order in which they have to go.
+func (m *Manager) remains(c *Config) []string {
+	paths := []string{m.durableConfig(c.ID)}
+	for _, mount := range c.Mounts {
+		if mount.Type == MountVolume && mount.Anonymous {
+			paths = append(paths, filepath.Join(m.volumes(), mount.Source))
+		}
+	}
+	return append(paths, m.namePath(c.Name), m.durableDir(c.ID))
+}
+
+// milliseconds is a time-out as the monitor takes it; negative is for ever.
+func milliseconds(d time.Duration) uint32 {
+	const most = 1<<32 - 1
+	if d < 0 || d.Milliseconds() > most {
+		return most
+	}
+	return uint32(d.Milliseconds())
+}
+
+// attend stays with a container that runs until it has ended, if somebody is
+// attached. What others left to be swept is swept meanwhile.
+func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, error) {
+	ended := Ended{ID: l.config.ID}
+	if l.options.Streams == nil {
+		session.Close()
+		if l.fresh {
+			l.m.sweep(ctx)
+		}
+		return ended, nil
+	}
+	if l.fresh {
+		go l.m.sweep(context.WithoutCancel(ctx))
+	}
+	exit, err := relay(ctx, session, *l.options.Streams, l.signals)
+	if err != nil {
+		return ended, fmt.Errorf("container %s: %w", shortID(ended.ID), err)
+	}
+	ended.Exit, ended.Detached = exit.Code, exit.Detached
+	if !exit.Detached {
+		err = l.monitor.Wait()
+	}
+	return ended, err
+}
+
+// Explain makes the plan of a container that is not made: nothing stays.
+func (m *Manager) Explain(ctx context.Context, o *Options, find Find) (Explanation, error) {
+	d, err := m.draft(ctx, o, find)
+	if err != nil {
+		return Explanation{}, err
+	}
+	defer d.close()
+	var p *plan.Plan
+	root, err := d.openRoot()
+	if err == nil {
+		p, _, err = m.compile(d.config, root, nil)
+	}
+	d.close()
+	return Explanation{Plan: p}, errors.Join(err, d.discard())
+}
