@@ -210,7 +210,7 @@ func TestMirrorOfDockerHub(t *testing.T) {
 	registry := fixture.StartRegistry()
 	defer registry.Close()
 	h.must(registry.Push("library/alpine:latest", shared.image))
-	if r := h.run("pull", "--registry-mirror", "http://"+registry.Addr, "alpine"); r.code != 0 {
+	if r := h.run("pull", "--mirror", "docker.io=http://"+registry.Addr, "alpine"); r.code != 0 {
 		t.Fatal(r)
 	}
 	h.table([]string{
