@@ -16,8 +16,9 @@ type client struct {
 	m       *monitor
 	fd      int // -1 when it was closed
 	process *process
-	early   []int // descriptors that came before the message that is about them
-	output  bool
+	early   []int   // descriptors that came before the message that is about them
+	output  bool    // gets output
+	input   bool    // may write to the input, which ends with it if it is to
 	hung    [2]bool // wants no more of stdout, stderr
 	queue   [][]byte
 	queued  int // bytes in queue
@@ -107,7 +108,7 @@ func (m *monitor) drop(c *client) {
 		p.owner = nil
 	}
 	p.in.forget(c)
-	if p.flags&wire.FlagStdinOnce != 0 && c.room >= 0 {
+	if p.flags&wire.FlagStdinOnce != 0 && c.input {
 		p.in.end()
 	}
 }

@@ -52,7 +52,7 @@ func Main() {
 	runtime.LockOSThread()
 	unix.Umask(0o077)
 	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
-	owner := &client{fd: wire.MonitorFD, output: true}
+	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
 	fds := m.await(owner)
 	if m.start == nil {
 		return
@@ -74,25 +74,27 @@ func (m *monitor) await(owner *client) (fds []int) {
 		if err != nil || len(msg) == 0 {
 			return nil
 		}
-		fds = append(fds, got...)
 		if wire.Type(msg[0]) == wire.TypeDescriptors {
+			owner.early = append(owner.early, got...)
 			continue
 		}
 		if m.start, err = wire.DecodeStart(msg); err != nil {
 			m.start = nil
 		}
-		return fds
+		return got
 	}
 }
 
-// begin starts the container. With Start came the plan, the lock, and the
-// inputs; Descriptors that came before are inputs too.
+// begin starts the container.
 func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
 	fixed, inputs, ok := split(fds, owner.early, 2)
+	owner.early = nil
 	if !ok {
 		return failure("receive descriptors", unix.EBADMSG)
 	}
 	m.lock = fixed[1]
+	owner.output = m.start.Flags&wire.FlagOutput != 0
+	owner.input = m.start.Flags&wire.FlagStdin != 0
 	if failed := m.open(); failed != nil {
 		return failed
 	}
@@ -103,7 +105,7 @@ func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
 	if failed != nil {
 		return failed
 	}
-	m.main = p
+	m.main, owner.process = p, p
 	if failed := m.publish(); failed != nil {
 		m.kill(p)
 		return failed
@@ -169,9 +171,9 @@ func (m *monitor) finish() {
 	if m.start.Cgroup != "" {
 		killCgroup(m.start.Cgroup)
 	}
-	for _, p := range m.processes {
-		if p != m.main && p.running() {
-			m.kill(p)
+	for _, p := range append([]*process(nil), m.processes...) {
+		if p != m.main {
+			unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
 			m.ended(p)
 		}
 	}

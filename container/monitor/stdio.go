@@ -131,7 +131,7 @@ func (s *stream) pass(max int) int {
 		return 0
 	}
 	buf[0] = byte(s.kind)
-	if s.process == s.m.main || s.m.main == nil {
+	if s.process == s.m.main {
 		s.m.log.write(s.kind, buf[1:1+n])
 	}
 	for _, c := range s.m.clients {

@@ -1,0 +1,165 @@
+package monitor
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
+)
+
+// watcher is something that the loop waits for.
+type watcher interface {
+	// watch says what to wait for, poll(2); nothing if fd is negative.
+	watch() (fd int, events int16)
+	// ready is called when it came. By then the watcher may be closed.
+	ready(revents int16)
+}
+
+// The listening socket and the signalfd are the monitor's own watchers.
+type (
+	acceptor  monitor
+	signalled monitor
+)
+
+func (a *acceptor) watch() (int, int16)  { return a.listener, unix.POLLIN }
+func (a *acceptor) ready(int16)          { (*monitor)(a).accept() }
+func (s *signalled) watch() (int, int16) { return s.signals, unix.POLLIN }
+func (s *signalled) ready(int16)         { (*monitor)(s).terminate() }
+
+func (p *process) watch() (int, int16) { return p.pidfd, unix.POLLIN }
+func (p *process) ready(int16)         { p.in.m.ended(p) }
+
+// turn waits until something happens and sees to it.
+func (m *monitor) turn() {
+	m.watched, m.polls = m.watched[:0], m.polls[:0]
+	m.add((*signalled)(m))
+	m.add((*acceptor)(m))
+	for _, c := range m.clients {
+		m.add(c)
+	}
+	for _, p := range m.processes {
+		m.add(&p.out[0])
+		m.add(&p.out[1])
+		m.add(&p.in)
+		m.add(p)
+	}
+	if m.poll(m.timeout()) == 0 {
+		m.timedOut()
+	}
+	m.prune()
+}
+
+func (m *monitor) add(w watcher) {
+	fd, events := w.watch()
+	if fd >= 0 {
+		m.watched = append(m.watched, w)
+		m.polls = append(m.polls, unix.PollFd{Fd: int32(fd), Events: events})
+	}
+}
+
+// poll waits for the watched, at most so many milliseconds, and gives the
+// number of those that were ready.
+func (m *monitor) poll(timeout int) int {
+	n, err := unix.Poll(m.polls, timeout)
+	if err != nil {
+		return -1
+	}
+	for i := range m.polls {
+		if m.polls[i].Revents != 0 {
+			m.active = true
+			m.watched[i].ready(m.polls[i].Revents)
+		}
+	}
+	return n
+}
+
+// timeout is how long to wait: until the container has to be killed, or until
+// the monitor counts as idle, in milliseconds.
+func (m *monitor) timeout() int {
+	if !m.killAt.IsZero() {
+		return max(0, int(time.Until(m.killAt)/time.Millisecond)+1)
+	}
+	if m.active {
+		return 1000
+	}
+	return -1
+}
+
+func (m *monitor) timedOut() {
+	switch {
+	case m.killAt.IsZero():
+		m.idle()
+	case time.Now().After(m.killAt):
+		unix.PidfdSendSignal(m.main.pidfd, unix.SIGKILL, nil, 0)
+		m.killAt = time.Now().Add(time.Minute)
+	}
+}
+
+// terminate is what SIGTERM does: it stops the container, the second time at
+// once.
+func (m *monitor) terminate() {
+	var info [siginfoSize]byte
+	unix.Read(m.signals, info[:])
+	signal := unix.Signal(m.start.StopSignal)
+	if signal == 0 || !m.killAt.IsZero() {
+		signal = unix.SIGKILL
+	}
+	unix.PidfdSendSignal(m.main.pidfd, signal, nil, 0)
+	m.killAt = time.Now().Add(time.Duration(m.start.StopTimeout) * time.Millisecond)
+}
+
+const siginfoSize = 128 // struct signalfd_siginfo
+
+// ended sees to the end of a process. What it leaves in its pipes is passed on
+// before; of the first process, everything else follows in finish.
+func (m *monitor) ended(p *process) {
+	if p.running() {
+		p.wait()
+	}
+	p.out[0].drain()
+	p.out[1].drain()
+	p.hangUp()
+	if p == m.main {
+		return
+	}
+	p.release()
+	for i, other := range m.processes {
+		if other == p {
+			m.processes = append(m.processes[:i:i], m.processes[i+1:]...)
+		}
+	}
+	exit := wire.Exited{Status: uint32(p.status)}
+	msg := exit.Append(nil)
+	for _, c := range m.clients {
+		if c.process == p {
+			m.send(c, msg)
+			c.closing = true
+		}
+	}
+}
+
+// lookers is how long, in milliseconds, somebody who looks on may take to read
+// the rest when the container has ended.
+const lookers = 1000
+
+// flush sends what is kept for clients, when there is nothing else to do. The
+// owner may take its time.
+func (m *monitor) flush() {
+	m.watched, m.polls = m.watched[:0], m.polls[:0]
+	owned := false
+	for _, c := range m.clients {
+		m.add(c)
+		owned = owned || c.process.owner == c
+	}
+	timeout := lookers
+	if owned {
+		timeout = -1
+	}
+	if m.poll(timeout) != 0 {
+		return
+	}
+	for _, c := range m.clients {
+		m.drop(c)
+	}
+}
