@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,11 +55,11 @@ func (f *filter) add(d specs.LinuxDeviceCgroup) error {
 	if err != nil {
 		return err
 	}
-	major, err := number("major", d.Major)
+	major, err := number("major", d.Major, maxMajor)
 	if err != nil {
 		return err
 	}
-	minor, err := number("minor", d.Minor)
+	minor, err := number("minor", d.Minor, maxMinor)
 	if err != nil {
 		return err
 	}
@@ -101,11 +100,11 @@ func parseAccess(s string) (access uint8, err error) {
 	return access, nil
 }
 
-func number(what string, n *int64) (int64, error) {
+func number(what string, n *int64, most int64) (int64, error) {
 	if n == nil {
 		return anyNumber, nil
 	}
-	if *n < anyNumber || *n > math.MaxInt32 {
+	if *n < anyNumber || *n > most {
 		return 0, fmt.Errorf("bad %s number %d", what, *n)
 	}
 	return *n, nil

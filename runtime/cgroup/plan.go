@@ -101,9 +101,10 @@ func (l Layout) Enter(b *plan.Builder, path string) (Joined, error) {
 // group is what is to be made in one hierarchy.
 type group struct {
 	mounted
-	writes []write
-	filter *filter
-	made   *plan.Arg // see planner.host
+	writes  []write
+	filter  *filter
+	program []instruction // the filter's, on version 2
+	made    *plan.Arg     // see planner.host
 }
 
 // mounted is a hierarchy of either version.
@@ -156,6 +157,11 @@ func (l Layout) groups(r *specs.LinuxResources, optional Set) ([]*group, error) 
 		g := &group{mounted: m}
 		if mount, _, _ := l.on(Devices); mount == m.mount {
 			g.filter = filter
+		}
+		if g.filter != nil && g.v2 {
+			if g.program, err = filter.program(); err != nil {
+				return nil, err
+			}
 		}
 		for _, w := range writes {
 			if w.set == 0 && m.v2 || w.set&m.set != 0 && !(m.v2 && l.has(w.set)) {
@@ -344,7 +350,7 @@ func (p *planner) devices(g *group, dir plan.Slot, attach plan.Arg) {
 	b.Step(plan.Step{Phase: plan.Host, Verb: "limit", Object: "devices",
 		Detail: g.filter.String(), Why: "a device node made inside opens nothing else"})
 	if g.v2 {
-		p.program(g.filter, attach)
+		p.program(g.program, attach)
 		return
 	}
 	file, f := "", plan.NoSlot
@@ -360,22 +366,38 @@ func (p *planner) devices(g *group, dir plan.Slot, attach plan.Arg) {
 	b.Call(unix.SYS_CLOSE, f.Value())
 }
 
+// loadTries is how often a filter is loaded: the kernel gives up checking it
+// (EAGAIN) whenever a signal comes in, as the Go runtime sends to itself.
+const loadTries = 5
+
 // program loads the filter and attaches it, bpf(2).
-func (p *planner) program(f *filter, attach plan.Arg) {
+func (p *planner) program(code []instruction, attach plan.Arg) {
 	b := p.b
-	code := f.program()
 	load := b.Words(
 		plan.Int(pair(unix.BPF_PROG_TYPE_CGROUP_DEVICE, uint32(len(code)))),
 		b.Data(encode(code)),
 		b.Str(""), // the licence: it calls nothing that asks for one
 		plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0))
 	prog := b.Slot()
-	at := b.Len()
-	b.Call(unix.SYS_BPF, plan.Int(unix.BPF_PROG_LOAD), load, plan.Int(64)).Into(prog).StoreAt(attach.At(4))
+	var loads, jumps []int
+	for try := range loadTries {
+		if try > 0 {
+			jumps = append(jumps, b.Len())
+			b.Call(plan.Jump)
+			b.SkipFrom(loads[try-1], int(unix.EAGAIN))
+		}
+		loads = append(loads, b.Len())
+		b.Call(unix.SYS_BPF, plan.Int(unix.BPF_PROG_LOAD), load, plan.Int(64)).Into(prog).StoreAt(attach.At(4))
+	}
+	for _, jump := range jumps {
+		b.JumpTo(jump)
+	}
 	b.Call(unix.SYS_BPF, plan.Int(unix.BPF_PROG_ATTACH), attach, plan.Int(16))
 	b.Call(unix.SYS_CLOSE, prog.Value())
 	if p.optional&Devices != 0 {
-		b.SkipFrom(at, int(unix.EPERM), int(unix.ENOSYS))
+		for _, at := range loads {
+			b.SkipFrom(at, int(unix.EPERM), int(unix.ENOSYS))
+		}
 	}
 }
 

@@ -155,7 +155,11 @@ func (d dir) attached() ([]uint32, error) {
 }
 
 func (f *filter) load() (int, error) {
-	code := encode(f.program())
+	program, err := f.program()
+	if err != nil {
+		return 0, err
+	}
+	code := encode(program)
 	license := []byte{0}
 	var pin runtime.Pinner
 	pin.Pin(&code[0])
@@ -169,6 +173,11 @@ func (f *filter) load() (int, error) {
 		kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(code) / 8),
 		code:    uint64(uintptr(unsafe.Pointer(&code[0]))),
 		license: uint64(uintptr(unsafe.Pointer(&license[0]))),
+	}
+	for range loadTries - 1 {
+		if fd, err := bpf(unix.BPF_PROG_LOAD, &attr); !errors.Is(err, unix.EAGAIN) {
+			return fd, err
+		}
 	}
 	return bpf(unix.BPF_PROG_LOAD, &attr)
 }
