@@ -1,0 +1,53 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"minict/container"
+)
+
+func (a *app) execCommand() *cobra.Command {
+	var o container.ExecOptions
+	var detach bool
+	var envFiles []string
+	var detachKeys string
+	cmd := &cobra.Command{
+		Use:   "exec [flags] CONTAINER [--] COMMAND [ARG...]",
+		Short: "Run one more command in a running container",
+		Example: "  minict exec web -- ps\n" +
+			"  minict exec -it web sh",
+		Args: needs(2, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Args = withoutDashes(args[1:])
+			var env []string
+			for _, path := range envFiles {
+				list, err := container.ReadEnvFile(path, nil)
+				if err != nil {
+					return err
+				}
+				env = append(env, list...)
+			}
+			o.Env = append(env, o.Env...)
+			if !detach {
+				o.Streams = a.foreground(o.OpenStdin, detachKeys)
+			}
+			ended, err := a.manager().Exec(cmd.Context(), args[0], &o)
+			if err != nil {
+				return err
+			}
+			return outcome(ended)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.BoolVarP(&o.OpenStdin, "interactive", "i", false, "keep stdin open")
+	f.BoolVarP(&o.TTY, "tty", "t", false, "give it a terminal")
+	f.BoolVarP(&detach, "detach", "d", false, "leave it running in the background")
+	f.StringArrayVarP(&o.Env, "env", "e", nil, "NAME=value, or NAME for the value from here")
+	f.StringArrayVar(&envFiles, "env-file", nil, "read variables from a file, one a line")
+	f.StringVarP(&o.User, "user", "u", "", "user[:group] (default: the container's)")
+	f.StringVarP(&o.WorkDir, "workdir", "w", "", "directory in which it begins")
+	f.BoolVar(&o.Privileged, "privileged", false, "with all capabilities and no filter")
+	f.StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	return cmd
+}

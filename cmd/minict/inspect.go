@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"minict/container"
+	"minict/image"
+	"minict/store"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	var format, kind string
+	cmd := &cobra.Command{
+		Use:   "inspect [flags] NAME [NAME...]",
+		Short: "Print everything about containers or images, as JSON",
+		Example: "  minict inspect web\n" +
+			"  minict inspect --format '{{.State.ExitCode}}' web",
+		Args: needs(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if kind != "" && kind != "container" && kind != "image" {
+				return fmt.Errorf("--type: %q is neither container nor image", kind)
+			}
+			var found []any
+			var last error
+			for _, ref := range args {
+				item, err := a.inspect(cmd.Context(), ref, kind)
+				if err != nil {
+					if last != nil {
+						a.report(last)
+					}
+					last = err
+					continue
+				}
+				found = append(found, item)
+			}
+			return errors.Join(a.printInspected(found, format), last)
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "print by a Go template, or json")
+	cmd.Flags().StringVar(&kind, "type", "", "look for this only: container or image")
+	return cmd
+}
+
+func (a *app) printInspected(found []any, format string) error {
+	if format != "" {
+		return formatted(a.out, format, found)
+	}
+	if found == nil {
+		found = []any{}
+	}
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "    ")
+	return e.Encode(found)
+}
+
+// inspect looks for a container, and then for an image.
+func (a *app) inspect(ctx context.Context, ref, kind string) (any, error) {
+	if kind != "image" {
+		c, err := a.manager().Inspect(ctx, ref)
+		if err == nil {
+			return c, nil
+		}
+		if kind == "container" || !errors.Is(err, container.ErrNotFound) {
+			return nil, err
+		}
+	}
+	img, err := a.inspectImage(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) && kind == "" {
+		return nil, fmt.Errorf("No such object: %s", ref) //nolint:staticcheck // Docker's words
+	}
+	return img, err
+}
+
+// inspectedImage is an image under the names that docker inspect uses.
+type inspectedImage struct {
+	ID           string `json:"Id"`
+	RepoTags     []string
+	RepoDigests  []string
+	Created      string
+	Author       string
+	Architecture string
+	Variant      string `json:",omitempty"`
+	Os           string
+	Size         int64
+	Config       any
+	RootFS       struct {
+		Type   string
+		Layers []string
+	}
+}
+
+func (a *app) inspectImage(ctx context.Context, ref string) (*inspectedImage, error) {
+	client, err := a.client(nil)
+	if err != nil {
+		return nil, err
+	}
+	img, config, err := client.Resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	out := &inspectedImage{
+		ID: string(img.ID), RepoTags: []string{}, RepoDigests: []string{}, Author: config.Author,
+		Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, Size: img.Size, Config: config.Config,
+	}
+	if !img.Created.IsZero() {
+		out.Created = img.Created.UTC().Format("2006-01-02T15:04:05.999999999Z07:00")
+	}
+	for _, n := range img.Names {
+		if name, err := image.Parse(n); err == nil && name.Tag != "" {
+			out.RepoTags = append(out.RepoTags, name.Familiar())
+		}
+	}
+	for _, d := range img.Digests {
+		out.RepoDigests = append(out.RepoDigests, familiar(d))
+	}
+	out.RootFS.Type = "layers"
+	for _, l := range img.Layers {
+		out.RootFS.Layers = append(out.RootFS.Layers, string(l.DiffID))
+	}
+	return out, nil
+}

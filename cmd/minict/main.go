@@ -1,0 +1,15 @@
+// Command minict manages images and containers.
+//
+// The program has one part for each verb, all of them thin: flags become a
+// container.Options, and package container does the rest. What a person
+// reads, and which exit code a command ends with, is decided in exit.go.
+package main
+
+import "os"
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}

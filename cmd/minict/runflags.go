@@ -1,0 +1,252 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"minict/container"
+)
+
+// runFlags are the flags of run and create, and what a runFile says in their
+// place.
+type runFlags struct {
+	set *pflag.FlagSet
+
+	file, rootfs                                                            string
+	name, hostname, user, workDir, network, entrypoint, stopSignal, cidfile string
+	pull, platform                                                          string
+	memory, memorySwap, memoryReservation, cpus, cpusetCpus, cpusetMems     string
+	cpuShares, pids                                                         int64
+	stopTimeout                                                             int
+	remove, detach, interactive, tty, readOnly, init, privileged            bool
+	env, envFile, labels, addHost, volumes, mounts, tmpfs, ulimits          []string
+	capAdd, capDrop, security                                               []string
+
+	// Set by a runFile.
+	fileStdio, stopTimeoutSet bool
+	fileEntrypoint            []string
+}
+
+func (r *runFlags) register(f *pflag.FlagSet) {
+	r.set = f
+	f.Bool("help", false, "help for this command") // without -h, which is the host name
+	f.SetInterspersed(false)                       // what stands behind the image is the command's
+	f.StringVar(&r.file, "config", "", "read options from a YAML file; flags override it")
+	f.StringVar(&r.rootfs, "rootfs", "", "run in this directory instead of an image")
+	f.StringVar(&r.name, "name", "", "name of the container (default: a random one)")
+	f.StringVarP(&r.hostname, "hostname", "h", "", "host name (default: the short id)")
+	f.StringVarP(&r.user, "user", "u", "", "user[:group], names or numbers")
+	f.StringVarP(&r.workDir, "workdir", "w", "", "directory in which the command begins")
+	f.StringVar(&r.network, "network", "", "none (default) or host")
+	f.StringVar(&r.network, "net", "", "the same as --network")
+	f.Lookup("net").Hidden = true
+	f.StringVar(&r.entrypoint, "entrypoint", "", "program in place of the image's entrypoint")
+	f.StringVar(&r.cidfile, "cidfile", "", "write the container's id to this file")
+	f.StringVar(&r.pull, "pull", "missing", "pull the image first: missing, always or never")
+	f.StringVar(&r.platform, "platform", "", "os/arch[/variant] of the image")
+	f.BoolVar(&r.init, "init", false, "run a small init as PID 1, that reaps and forwards signals")
+	f.BoolVarP(&r.interactive, "interactive", "i", false, "keep stdin open")
+	f.BoolVarP(&r.tty, "tty", "t", false, "give it a terminal")
+	f.StringArrayVarP(&r.env, "env", "e", nil, "NAME=value, or NAME for the value from here")
+	f.StringArrayVar(&r.envFile, "env-file", nil, "read variables from a file, one a line")
+	f.StringArrayVarP(&r.labels, "label", "l", nil, "key=value to find it by")
+	f.StringArrayVar(&r.addHost, "add-host", nil, "name:address for /etc/hosts")
+	f.StringVar(&r.stopSignal, "stop-signal", "", "signal that asks it to stop (default: the image's, or TERM)")
+	f.IntVar(&r.stopTimeout, "stop-timeout", 10, "seconds to wait before it is killed; -1 is for ever")
+	r.registerFiles(f)
+	r.registerLimits(f)
+	r.registerRights(f)
+}
+
+func (r *runFlags) registerFiles(f *pflag.FlagSet) {
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "[source:]target[:ro,…]: bind a directory, or a named volume")
+	f.StringArrayVar(&r.mounts, "mount", nil, "type=bind|volume|tmpfs,source=…,target=…[,readonly,…]")
+	f.StringArrayVar(&r.tmpfs, "tmpfs", nil, "target[:options]: an empty file system in memory")
+	f.BoolVar(&r.readOnly, "read-only", false, "make its root file system read-only")
+}
+
+func (r *runFlags) registerLimits(f *pflag.FlagSet) {
+	f.StringVarP(&r.memory, "memory", "m", "", "memory limit: 128m, 1g")
+	f.StringVar(&r.memorySwap, "memory-swap", "", "limit of memory and swap together; -1 for none")
+	f.StringVar(&r.memoryReservation, "memory-reservation", "", "memory that it keeps when memory is short")
+	f.StringVar(&r.cpus, "cpus", "", "number of CPUs: 1.5")
+	f.Int64VarP(&r.cpuShares, "cpu-shares", "c", 0, "weight among others (default 1024)")
+	f.StringVar(&r.cpusetCpus, "cpuset-cpus", "", "CPUs it may run on: 0-2,4")
+	f.StringVar(&r.cpusetMems, "cpuset-mems", "", "memory nodes it may use: 0,1")
+	f.Int64Var(&r.pids, "pids-limit", 0, "number of processes and threads; -1 for no limit (default 2048)")
+	f.StringArrayVar(&r.ulimits, "ulimit", nil, "name=soft[:hard]: nofile=1024")
+}
+
+func (r *runFlags) registerRights(f *pflag.FlagSet) {
+	f.StringArrayVar(&r.capAdd, "cap-add", nil, "capability to add, or ALL")
+	f.StringArrayVar(&r.capDrop, "cap-drop", nil, "capability to drop, or ALL")
+	f.StringArrayVar(&r.security, "security-opt", nil, "seccomp=FILE|unconfined, no-new-privileges")
+	f.BoolVar(&r.privileged, "privileged", false, "all capabilities, all devices, no filter: the host is open to it")
+}
+
+// given says whether a flag was on the command line.
+func (r *runFlags) given(name string) bool {
+	f := r.set.Lookup(name)
+	return f != nil && f.Changed || name == "network" && r.set.Changed("net")
+}
+
+// options reads the values of the flags. Args are what stands behind them:
+// with --rootfs the command, else image and command.
+func (r *runFlags) options(args []string) (*container.Options, error) {
+	var file *runFile
+	if r.file != "" {
+		var err error
+		if file, err = readRunFile(r.file); err != nil {
+			return nil, err
+		}
+		file.under(r)
+	}
+	o := &container.Options{
+		Name: r.name, Rootfs: r.rootfs, Hostname: r.hostname, User: r.user, WorkDir: r.workDir,
+		TTY: r.tty, OpenStdin: r.interactive, Detach: r.detach, AutoRemove: r.remove, Init: r.init,
+		ReadOnly: r.readOnly, Privileged: r.privileged, CapAdd: r.capAdd, CapDrop: r.capDrop,
+		StopSignal: r.stopSignal,
+	}
+	if err := r.subject(o, file, args); err != nil {
+		return nil, err
+	}
+	for _, read := range []func(*container.Options) error{r.readNetwork, r.readEnv, r.readMounts, r.readLimits, r.readRest} {
+		if err := read(o); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// subject finds out what is to run: arguments, or the file's image and command.
+func (r *runFlags) subject(o *container.Options, file *runFile, args []string) error {
+	if file != nil && o.Rootfs == "" && file.Image != "" {
+		o.Image = file.Image
+	}
+	switch {
+	case o.Rootfs != "" && file != nil && file.Image != "" && !r.given("rootfs"):
+		return fmt.Errorf("%s: rootfs and image exclude each other", r.file)
+	case o.Rootfs != "":
+		o.Args = args
+	case o.Image != "":
+		o.Args = args
+	case len(args) == 0:
+		return fmt.Errorf("no image is given, and no --rootfs (see 'minict run --help')")
+	default:
+		o.Image, o.Args = args[0], withoutDashes(args[1:])
+	}
+	if len(o.Args) == 0 && file != nil {
+		o.Args = file.Command
+	}
+	return nil
+}
+
+// withoutDashes takes away the "--" that may stand between image and command.
+func withoutDashes(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
+}
+
+func (r *runFlags) readNetwork(o *container.Options) error {
+	switch r.network {
+	case "", container.NetworkNone, container.NetworkHost:
+		o.Network = r.network
+		return nil
+	}
+	return fmt.Errorf("network %q is not there yet: use none or host", r.network)
+}
+
+func (r *runFlags) readEnv(o *container.Options) error {
+	for _, path := range r.envFile {
+		list, err := container.ReadEnvFile(path, nil)
+		if err != nil {
+			return fmt.Errorf("--env-file: %w", err)
+		}
+		o.Env = append(o.Env, list...)
+	}
+	o.Env = append(o.Env, r.env...)
+	return nil
+}
+
+func (r *runFlags) readMounts(o *container.Options) error {
+	for _, kind := range []struct {
+		flag  string
+		texts []string
+		parse func(string) (container.Mount, error)
+	}{
+		{"volume", r.volumes, container.ParseVolume},
+		{"mount", r.mounts, container.ParseMount},
+		{"tmpfs", r.tmpfs, container.ParseTmpfs},
+	} {
+		for _, text := range kind.texts {
+			m, err := kind.parse(text)
+			if err != nil {
+				return fmt.Errorf("--%s: %w", kind.flag, err)
+			}
+			o.Mounts = append(o.Mounts, m)
+		}
+	}
+	return nil
+}
+
+func (r *runFlags) readLimits(o *container.Options) (err error) {
+	l := &o.Resources
+	l.CPUShares, l.PidsLimit, l.CpusetCpus, l.CpusetMems = r.cpuShares, r.pids, r.cpusetCpus, r.cpusetMems
+	if r.memory != "" {
+		if l.Memory, err = container.ParseBytes("memory limit", r.memory); err != nil {
+			return err
+		}
+	}
+	if r.memorySwap != "" {
+		if l.MemorySwap, err = container.ParseSwap(r.memorySwap); err != nil {
+			return err
+		}
+	}
+	if r.memoryReservation != "" {
+		if l.MemoryReservation, err = container.ParseBytes("memory reservation", r.memoryReservation); err != nil {
+			return err
+		}
+	}
+	if r.cpus != "" {
+		if l.NanoCPUs, err = container.ParseCPUs(r.cpus); err != nil {
+			return err
+		}
+	}
+	for _, text := range r.ulimits {
+		u, err := container.ParseUlimit(text)
+		if err != nil {
+			return err
+		}
+		o.Ulimits = append(o.Ulimits, u)
+	}
+	return nil
+}
+
+func (r *runFlags) readRest(o *container.Options) (err error) {
+	switch {
+	case r.given("entrypoint"):
+		o.Entrypoint = []string{r.entrypoint}
+	case r.fileEntrypoint != nil:
+		o.Entrypoint = r.fileEntrypoint
+	}
+	for _, text := range r.addHost {
+		host, err := container.ParseHost(text)
+		if err != nil {
+			return err
+		}
+		o.AddHosts = append(o.AddHosts, host)
+	}
+	if o.Labels, err = container.ParseLabels(r.labels); err != nil {
+		return err
+	}
+	if r.given("stop-timeout") || r.stopTimeoutSet {
+		d := time.Duration(r.stopTimeout) * time.Second
+		o.StopTimeout = &d
+	}
+	o.Security, err = container.ParseSecurity(r.security)
+	return err
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"minict/container"
+)
+
+func (a *app) startCommand() *cobra.Command {
+	var attach, interactive bool
+	var detachKeys string
+	cmd := &cobra.Command{
+		Use:     "start [flags] CONTAINER [CONTAINER...]",
+		Short:   "Start containers that don't run",
+		Example: "  minict start web\n  minict start -ai shell",
+		Args:    needs(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !attach && !interactive {
+				return a.each(cmd.Context(), args, func(ctx context.Context, ref string) error {
+					_, err := a.manager().Start(ctx, ref, container.RunOptions{})
+					return err
+				})
+			}
+			if len(args) > 1 {
+				return errors.New("only one container can be attached to")
+			}
+			s := a.foreground(interactive, detachKeys)
+			ended, err := a.manager().Start(cmd.Context(), args[0], container.RunOptions{Streams: s})
+			if err != nil {
+				return err
+			}
+			return outcome(ended)
+		},
+	}
+	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "show its output and wait for its end")
+	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "also pass on stdin")
+	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	return cmd
+}
+
+// foreground connects this command's streams.
+func (a *app) foreground(stdin bool, detachKeys string) *container.Streams {
+	s := &container.Streams{Out: a.out, Err: a.err, DetachKeys: detachKeys}
+	if stdin {
+		s.In = a.in
+	}
+	return s
+}
+
+func (a *app) attachCommand() *cobra.Command {
+	var noStdin, sigProxy bool
+	var detachKeys string
+	cmd := &cobra.Command{
+		Use:     "attach [flags] CONTAINER",
+		Short:   "Connect to a running container's streams",
+		Example: "  minict attach shell    # ctrl-p ctrl-q leaves it running",
+		Args:    needs(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s := a.foreground(!noStdin, detachKeys)
+			s.NoSignals = !sigProxy
+			ended, err := a.manager().Attach(cmd.Context(), args[0], *s)
+			if err != nil {
+				return err
+			}
+			return outcome(ended)
+		},
+	}
+	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "don't pass on stdin")
+	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container")
+	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	return cmd
+}
+
+func (a *app) restartCommand() *cobra.Command {
+	var seconds int
+	cmd := &cobra.Command{
+		Use:     "restart [flags] CONTAINER [CONTAINER...]",
+		Short:   "Stop containers and start them again",
+		Example: "  minict restart web",
+		Args:    needs(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			timeout := timeoutFlag(cmd, seconds)
+			return a.each(cmd.Context(), args, func(ctx context.Context, ref string) error {
+				if err := a.manager().Stop(ctx, ref, timeout); err != nil {
+					return err
+				}
+				_, err := a.manager().Start(ctx, ref, container.RunOptions{})
+				return err
+			})
+		},
+	}
+	cmd.Flags().IntVarP(&seconds, "time", "t", 10, "seconds to wait before it is killed; -1 is for ever")
+	return cmd
+}
+
+// timeoutFlag is the value of --time, or nil if the container's own holds.
+func timeoutFlag(cmd *cobra.Command, seconds int) *time.Duration {
+	if !cmd.Flags().Changed("time") {
+		return nil
+	}
+	d := time.Duration(seconds) * time.Second
+	return &d
+}
