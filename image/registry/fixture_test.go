@@ -206,9 +206,12 @@ func (f *fake) authorized(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (f *fake) serveToken(w http.ResponseWriter, r *http.Request, n int) {
-	if f.onToken != nil && f.onToken(w, r, n) {
-		return
+	if f.onToken == nil || !f.onToken(w, r, n) {
+		f.giveToken(w, r)
 	}
+}
+
+func (f *fake) giveToken(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost { // RFC 6749, section 6: what the first answer's refresh_token is for
 		if r.FormValue("refresh_token") != "again" || r.FormValue("service") != "fake" {
 			refuse(w, 401, "UNAUTHORIZED")

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -206,13 +208,23 @@ func TestSilence(t *testing.T) {
 	checkError(t, err, ErrUnreachable, "no answer in time")
 }
 
-// TestOneToken: many requests at once meet an expired token, and the library
-// renews it without racing itself.
+// TestOneToken: many requests at once meet an expired token; it is renewed by
+// one of them at a time.
 func TestOneToken(t *testing.T) {
 	watchdog(t)
 	f := newFake(t, bearer, true)
 	f.addManifest("latest", v1.MediaTypeImageManifest, someManifest)
 	r := f.repo(f.config())
+	var asking atomic.Int32
+	f.onToken = func(w http.ResponseWriter, req *http.Request, n int) bool {
+		if asking.Add(1) > 1 {
+			t.Error("two requests for a token at once")
+		}
+		runtime.Gosched()
+		f.giveToken(w, req)
+		asking.Add(-1)
+		return true
+	}
 	for range 5 {
 		errs := make(chan error)
 		for range 8 {
