@@ -34,15 +34,17 @@ install: minict
 	./minict completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minict
 	./minict completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minict.fish
 
-test: deps minict lint unit vm
+test: deps minict lint unit e2e vm
 
-# Everything that runs on this host: the packages' own tests, the import table,
-# the transcripts, and the end-to-end tests.
-unit: minict
-	go test -count=1 -timeout 15m ./...
+# The packages' own tests.
+unit: monitor
+	go test -count=1 -timeout 10m $$(go list ./... | grep -v '^minict/tests')
 
+# What looks at minict from outside: the import table, the transcripts, the
+# end-to-end tests. One after the other, and not beside the packages' tests:
+# they compare the host before and after.
 e2e: minict
-	go test -count=1 -timeout 10m ./tests/e2e
+	go test -count=1 -timeout 15m -p 1 ./tests/...
 
 # The same end-to-end tests in a virtual machine with nothing but cgroup v2.
 vm: minict
