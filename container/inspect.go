@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -297,6 +298,9 @@ func (c *Config) inspected() InspectedConfig {
 func signalName(n int) string {
 	if name := unix.SignalName(unix.Signal(n)); name != "" {
 		return name
+	}
+	if n < minRealtime {
+		return strconv.Itoa(n)
 	}
 	return fmt.Sprintf("SIGRTMIN+%d", n-minRealtime)
 }

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,10 @@ type logFile struct {
 	fd, dir int
 	size    uint64
 	max     uint64
-	lost    int  // bytes of output
-	torn    bool // it ends in the middle of a line
+	lost    int    // bytes of output that could not be written
+	torn    bool   // the file ends in the middle of a line
+	out     []byte // the lines being made, in buf
+	held    int    // bytes of output in them
 	buf     [wire.MaxData]byte
 }
 
@@ -44,47 +47,112 @@ func (l *logFile) open(dir string, max uint64) (err error) {
 
 func (l *logFile) reopen() (err error) {
 	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	if l.fd, err = unix.Openat(l.dir, logName, flags, 0o600); err != nil {
+	fd, err := unix.Openat(l.dir, logName, flags, 0o600)
+	if err != nil {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(l.fd, &st); err != nil {
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = unix.EINVAL
+	}
+	if err != nil {
+		unix.Close(fd)
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return unix.EINVAL
-	}
-	l.size = uint64(st.Size)
+	l.fd, l.size = fd, uint64(st.Size)
 	return nil
 }
 
-// write writes what was read at once.
+// write takes what was read at once.
 func (l *logFile) write(kind wire.Type, data []byte) {
 	if l.dir < 0 {
 		return
 	}
 	now := time.Now().UTC()
-	out := l.buf[:0]
-	if l.lost > 0 {
-		out = l.complain(out, now)
-	}
+	l.begin(now)
 	for len(data) > 0 {
-		line, rest := data, data[len(data):]
-		tag := byte('P')
+		line, rest, tag := data, data[len(data):], byte('P')
 		if end := bytes.IndexByte(data, '\n'); end >= 0 {
 			line, rest, tag = data[:end], data[end+1:], 'F'
 		}
-		const head = len(stamp) + len(" stdout F ") + len("\n")
-		if room := len(l.buf) - len(out) - head; room < len(line) {
-			if len(out) > 0 {
-				l.flush(out, len(data)-len(rest))
-				out = l.buf[:0]
-				continue
-			}
+		room := cap(l.out) - len(l.out) - lineHead
+		if room < len(line) && l.held > 0 {
+			l.flush()
+			l.begin(now)
+			continue
+		}
+		if room < len(line) {
 			line, rest, tag = line[:room], data[room:], 'P'
 		}
-		out = appendLine(out, now, kind, tag, line)
+		l.line(now, kind, tag, line)
+		l.held += len(data) - len(rest)
 		data = rest
 	}
-	l.flush(out, len(out))
+	l.flush()
+}
+
+// lineHead is the size of a line without its text.
+const lineHead = len(stamp) + len(" stdout F ") + len("\n")
+
+func (l *logFile) line(now time.Time, kind wire.Type, tag byte, text []byte) {
+	name := " stdout "
+	if kind == wire.TypeStderr {
+		name = " stderr "
+	}
+	l.out = now.AppendFormat(l.out, stamp)
+	l.out = append(l.out, name...)
+	l.out = append(l.out, tag, ' ')
+	l.out = append(l.out, text...)
+	l.out = append(l.out, '\n')
+}
+
+// begin begins a piece that is written at once, with a word about what could
+// not be written before it.
+func (l *logFile) begin(now time.Time) {
+	l.out, l.held = l.buf[:0], 0
+	if l.torn {
+		l.out = append(l.out, '\n')
+	}
+	if l.lost > 0 {
+		l.line(now, wire.TypeStderr, 'F', []byte("minict: "+strconv.Itoa(l.lost)+" bytes of output are missing here"))
+	}
+}
+
+// flush writes whole lines. A full file makes place for a new one before.
+func (l *logFile) flush() {
+	if l.fd >= 0 && l.size >= l.max {
+		l.rotate()
+	}
+	if l.fd < 0 && l.reopen() != nil {
+		l.lost += l.held
+		return
+	}
+	n, err := unix.Write(l.fd, l.out)
+	if n > 0 {
+		l.size += uint64(n)
+		l.torn = l.out[n-1] != '\n'
+	}
+	if err != nil || n < len(l.out) {
+		l.lost += l.held
+		return
+	}
+	l.lost = 0
+}
+
+func (l *logFile) rotate() {
+	if unix.Renameat(l.dir, logName, l.dir, oldLogName) != nil {
+		return
+	}
+	unix.Close(l.fd)
+	l.fd = -1
+}
+
+func (l *logFile) close() {
+	if l.fd >= 0 {
+		unix.Close(l.fd)
+	}
+	if l.dir >= 0 {
+		unix.Close(l.dir)
+	}
+	l.fd, l.dir = -1, -1
 }

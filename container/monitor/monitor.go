@@ -36,7 +36,7 @@ type monitor struct {
 	listener  int
 	signals   int // signalfd
 	oomKills  uint64
-	oomScore  []byte // of the processes it starts; nil while its own is the same
+	oomScore  string // of the processes it starts; empty while its own is the same
 
 	watched []watcher
 	polls   []unix.PollFd
@@ -178,7 +178,9 @@ func (m *monitor) finish() {
 		}
 	}
 	m.main.release()
-	m.writeExit(exit)
+	if m.start.ExitDir != "" && m.start.Removal&wire.RemoveAtEnd == 0 {
+		m.writeExit(exit)
+	}
 	m.cleanUp(wire.RemoveAtEnd)
 	msg := exit.Append(nil)
 	for _, c := range m.clients {

@@ -155,7 +155,7 @@ func (s *stream) drain() {
 	}
 	left := maxRest // of a terminal: until it has no more
 	if s.process.slave < 0 {
-		n, err := unix.IoctlGetInt(s.fd, unix.FIONREAD)
+		n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
 		if err != nil {
 			n = 0
 		}

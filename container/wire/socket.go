@@ -59,6 +59,10 @@ func (r *Receiver) Receive(fd int) (msg []byte, fds []int, err error) {
 	return r.buf[:n], fds, nil
 }
 
+// Memory is the memory for messages, for who wants to give its pages back
+// between two of them.
+func (r *Receiver) Memory() []byte { return r.buf[:] }
+
 func rights(control []byte) ([]int, error) {
 	list, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
