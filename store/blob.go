@@ -57,7 +57,24 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 	if err := ValidDigest(d); err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
-	f, err := os.OpenFile(s.BlobPath(d), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	return openBlob(s.BlobPath(d), d)
+}
+
+// OpenBlob opens a blob that was committed to the ingest or, if it has none,
+// that the store keeps.
+func (in *Ingest) OpenBlob(d digest.Digest) (*os.File, int64, error) {
+	if err := ValidDigest(d); err != nil {
+		return nil, 0, fmt.Errorf("open blob: %w", err)
+	}
+	f, size, err := openBlob(in.staged("blobs", d), d)
+	if errors.Is(err, ErrNotFound) {
+		return in.store.OpenBlob(d)
+	}
+	return f, size, err
+}
+
+func openBlob(path string, d digest.Digest) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, 0, fmt.Errorf("blob %s: %w", d, ErrNotFound)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -15,7 +16,12 @@ type Problem struct {
 	Err    error  // ErrCorrupt or ErrNotFound is in it
 }
 
-func (p Problem) Error() string { return p.Object + ": " + p.Err.Error() }
+func (p Problem) Error() string {
+	if text := p.Err.Error(); strings.HasPrefix(text, p.Object) {
+		return text
+	}
+	return p.Object + ": " + p.Err.Error()
+}
 
 // Check reads the whole index and every blob it names and looks for every
 // layer's directory. What it finds wrong is in the list; the error says that

@@ -222,9 +222,23 @@ func TestLayerDirOfIngest(t *testing.T) {
 	if data, err := os.ReadFile(in.LayerDir(key) + "/file"); string(data) != "hello" {
 		t.Errorf("staged: %q, %v", data, err)
 	}
+	config := sample("a", "l").ID
+	if _, _, err := s.OpenBlob(config); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the store has what is only staged: %v", err)
+	}
+	openBoth := func() {
+		t.Helper()
+		f, size, err := in.OpenBlob(config)
+		if err != nil || size != int64(len("config a")) {
+			t.Fatalf("blob: %d, %v", size, err)
+		}
+		f.Close()
+	}
+	openBoth()
 	if err := in.Publish(t.Context(), sample("a", "l")); err != nil {
 		t.Fatal(err)
 	}
+	openBoth()
 	if got := in.LayerDir(key); got != s.LayerDir(key) {
 		t.Errorf("published: %s", got)
 	}
