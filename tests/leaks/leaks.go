@@ -39,12 +39,12 @@ type Snapshot struct {
 // the root and the state directory. What matches a pattern stays with all
 // that is below it.
 var kept = struct{ root, state []string }{
-	root:  []string{"index.db", "index.lock", "blobs", "layers"},
-	state: []string{"bin", "seccomp"},
+	root:  []string{"index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
+	state: []string{"bin", "root", "seccomp", "containers/.lock", "containers/.swept"},
 }
 
 // emptied are directories that stay, but without what was in them.
-var emptied = []string{"containers", "names", "ingest", "volumes"}
+var emptied = []string{"containers", "names", "ingest", "trash", "volumes"}
 
 // Take makes a snapshot. A process that has ended and only waits for PID 1 to
 // reap it is not there any more.
