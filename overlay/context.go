@@ -11,7 +11,7 @@ import (
 )
 
 // errNoContext says that this kernel's overlayfs does not take its layers one
-// by one (it does from Linux 6.7).
+// by one (they are documented from Linux 6.8).
 var errNoContext = errors.New("overlayfs without lowerdir+")
 
 // option is a mount option; one without a value is a flag.
