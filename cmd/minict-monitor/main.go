@@ -3,4 +3,23 @@
 // start it.
 package main
 
-func main() {}
+import (
+	_ "unsafe" // for go:linkname
+
+	"golang.org/x/sys/unix"
+
+	"minict/container/monitor"
+)
+
+// args are the program's arguments. Package os would give them, at the price
+// of all that it makes ready at the start of a program.
+//
+//go:linkname args os.runtime_args
+func args() []string
+
+func main() {
+	if list := args(); len(list) > 1 && list[1] == "--" {
+		unix.Exit(monitor.Init(list))
+	}
+	monitor.Main()
+}

@@ -137,7 +137,10 @@ type Container struct {
 
 // Wishes say what an attachment is for.
 type Wishes struct {
-	Output bool // without it there is only the end to wait for
+	Output bool // send output; without it there is only the end to wait for
+	// Stdin: this connection may write to the input, and ends it if the
+	// container's is of the kind that ends (StdinOnce).
+	Stdin bool
 }
 
 // Exec starts one more process in the container whose run directory this is.
@@ -167,6 +170,9 @@ func Attach(runDir string, w Wishes) (*Session, error) {
 	var f wire.Flags
 	if w.Output {
 		f |= wire.FlagOutput
+	}
+	if w.Stdin {
+		f |= wire.FlagStdin
 	}
 	if err := s.send(wire.AppendAttach(nil, f)); err != nil {
 		s.Close()

@@ -130,13 +130,22 @@ func (s *Session) answer() (done bool, err error) {
 }
 
 // receive waits for the next message. The end of the connection is ErrGone.
+//
+// A socket that is closed with something in it that was not read tells its
+// peer so first (ECONNRESET), and only then gives what it had sent: so that is
+// no reason to stop reading.
 func (s *Session) receive() ([]byte, error) {
-	msg, fds, err := s.recv.Receive(s.fd)
-	wire.CloseAll(fds) // nobody sends any
-	if err == unix.ECONNRESET || err == nil && len(msg) == 0 {
-		return nil, ErrGone
+	for {
+		msg, fds, err := s.recv.Receive(s.fd)
+		wire.CloseAll(fds) // nobody sends any
+		if err == unix.ECONNRESET {
+			continue
+		}
+		if err == nil && len(msg) == 0 {
+			return nil, ErrGone
+		}
+		return msg, err
 	}
-	return msg, err
 }
 
 func (s *Session) send(msg []byte, fds ...int) error {

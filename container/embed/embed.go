@@ -4,6 +4,7 @@ package embed
 
 import (
 	_ "embed" // the program
+	"encoding/binary"
 	"errors"
 	"hash/fnv"
 	"strconv"
@@ -19,17 +20,20 @@ var Monitor string
 var ErrBuildID = errors.New("the embedded monitor has no Go build ID")
 
 // Name is a file name for the program, different for each build. It is taken
-// from the build ID that the go command puts at the beginning of the text
-// segment, so that the whole program need not be read to start it.
+// from the build ID that the go command puts into a note (elf(5)) in the first
+// page, so that the whole program need not be read to start it.
 func Name() (string, error) {
-	const mark = "\xff Go build ID: \""
-	head := Monitor[:min(len(Monitor), 32<<10)]
-	_, rest, ok := strings.Cut(head, mark)
-	id, _, ended := strings.Cut(rest, "\"\n \xff")
-	if !ok || !ended {
+	const mark = "\x04\x00\x00\x00Go\x00\x00" // type of the note, owner
+	head := Monitor[:min(len(Monitor), 4<<10)]
+	before, rest, ok := strings.Cut(head, mark)
+	if !ok || len(before) < 4 {
+		return "", ErrBuildID
+	}
+	size := int(binary.LittleEndian.Uint32([]byte(before[len(before)-4:])))
+	if size == 0 || size > len(rest) {
 		return "", ErrBuildID
 	}
 	sum := fnv.New64a()
-	sum.Write([]byte(id))
+	sum.Write([]byte(rest[:size]))
 	return "monitor-" + strconv.FormatUint(sum.Sum64(), 16), nil
 }

@@ -1,0 +1,1 @@
+// This file lets args have no body.
