@@ -61,8 +61,6 @@ import (
 var (
 	// ErrNotFound says that the index has no such thing.
 	ErrNotFound = errors.New("not found")
-	// ErrInUse says that something still needs what was to go.
-	ErrInUse = errors.New("in use")
 	// ErrCorrupt says that kept bytes are not the ones that were stored.
 	ErrCorrupt = errors.New("corrupt")
 )
