@@ -30,6 +30,9 @@ var environment = []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB"}
 // stateDir/bin. It takes well below a millisecond; do it before anything slow.
 func Spawn(stateDir string) (*Monitor, error) {
 	program, err := openProgram(stateDir)
+	if err == nil {
+		program, err = outOfTheWay(program)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}
@@ -39,6 +42,18 @@ func Spawn(stateDir string) (*Monitor, error) {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}
 	return m, nil
+}
+
+// outOfTheWay moves a descriptor to where none of the monitor's own is going to
+// be: they are put in place before the program is executed by its number.
+func outOfTheWay(f *os.File) (*os.File, error) {
+	defer f.Close()
+	const behind = 10
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, behind)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (m *Monitor) spawn() error {
