@@ -106,8 +106,10 @@ func TestCacheDistrustsItsFiles(t *testing.T) {
 		"fifo":      func() error { os.Remove(path); return unix.Mkfifo(path, 0o600) },
 		"directory": func() error { os.Remove(path); return os.Mkdir(path, 0o700) },
 		"link": func() error {
-			os.Remove(path)
-			return os.Symlink("/etc/passwd", path)
+			if err := os.Rename(path, path+"-moved"); err != nil {
+				return err
+			}
+			return os.Symlink(path+"-moved", path)
 		},
 		"writable": func() error { return os.Chmod(path, 0o666) },
 		"foreign":  func() error { return os.Chown(path, 1234, 0) },
@@ -134,6 +136,9 @@ func TestCacheDistrustsItsFiles(t *testing.T) {
 			mustDefault(t, c, nil)
 			if name == "directory" { // can't be replaced: compiled each time
 				return
+			}
+			if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+				t.Errorf("not replaced: %v, %v", st, err)
 			}
 			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, whole) {
 				t.Errorf("not kept anew: %v", err)
@@ -218,6 +223,22 @@ func TestCachePassesErrorsOn(t *testing.T) {
 	}
 	if files := kept(t, c); len(files) != 0 {
 		t.Errorf("kept %q", files)
+	}
+}
+
+func TestHostKey(t *testing.T) {
+	release, err := kernelRelease()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := testCache(t).hostKey("default", dockerCaps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range append([]string{"default", release, runtime.GOARCH}, dockerCaps...) {
+		if !bytes.Contains(k.buf, []byte(part)) {
+			t.Errorf("%s is not in the key", part)
+		}
 	}
 }
 

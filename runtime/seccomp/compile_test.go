@@ -3,6 +3,7 @@ package seccomp
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -277,5 +278,18 @@ func TestNames(t *testing.T) {
 	}
 	if !slices.IsSorted(names) {
 		t.Error("the names are not sorted")
+	}
+}
+
+// x32's own calls follow one another.
+func TestX32Names(t *testing.T) {
+	for i, name := range strings.Fields(`
+		rt_sigaction rt_sigreturn ioctl readv writev recvfrom sendmsg recvmsg execve ptrace rt_sigpending
+		rt_sigtimedwait rt_sigqueueinfo sigaltstack timer_create mq_notify kexec_load waitid set_robust_list
+		get_robust_list vmsplice move_pages preadv pwritev rt_tgsigqueueinfo recvmmsg sendmmsg process_vm_readv
+		process_vm_writev setsockopt getsockopt io_setup io_submit execveat preadv2 pwritev2`) {
+		if nr, ok := abis[2].number(call(name)); !ok || nr != x32Bit|uint32(512+i) {
+			t.Errorf("%s: got %#x, want %#x", name, nr, x32Bit|(512+i))
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -125,7 +127,10 @@ func under(t *testing.T, p *specs.LinuxSeccomp, attempts []attempt) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	// A filter that is wrong can leave the child waiting for ever.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin = strings.NewReader(string(in))
 	cmd.Stderr = os.Stderr

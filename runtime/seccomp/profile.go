@@ -210,8 +210,7 @@ func parseRelease(release string) (docker.KernelVersion, error) {
 
 // resolve returns what of a profile holds on the host.
 func (h host) resolve(common *specs.LinuxSeccomp, archMap []docker.Architecture, calls []*docker.Syscall) (*specs.LinuxSeccomp, error) {
-	p := *common
-	p.Syscalls = nil
+	p := *common // without rules: calls has them
 	if len(p.Architectures) > 0 && len(archMap) > 0 {
 		return nil, errors.New("it has both architectures and an archMap")
 	}
