@@ -212,7 +212,9 @@ func (m *Manager) compile(c *Config, root *os.File, size *consoleSize) (*plan.Pl
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
-	p, err := runtime.Compile(spec, host, runtime.Options{Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init})
+	p, err := runtime.Compile(spec, host, runtime.Options{
+		Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
+	})
 	if err != nil {
 		return nil, host, failf(ErrSetup, "%w", err)
 	}

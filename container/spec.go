@@ -2,6 +2,7 @@ package container
 
 import (
 	"cmp"
+	"minict/runtime/cgroup"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -133,6 +134,15 @@ func (c *Config) resources(f facts) *specs.LinuxResources {
 	pids := cmp.Or(limits.PidsLimit, DefaultPidsLimit)
 	r.Pids = &specs.LinuxPids{Limit: &pids}
 	return r
+}
+
+// optional are the controllers without which a container may start: the limit
+// of processes is nobody's wish when it is the default.
+func (r Resources) optional() cgroup.Set {
+	if r.PidsLimit == 0 {
+		return cgroup.Pids
+	}
+	return 0
 }
 
 // cpuPeriod is the time in which a quota of CPU time may be used, in µs.
