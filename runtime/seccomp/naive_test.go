@@ -118,7 +118,10 @@ func naiveArch(s sample) (arch specs.Arch, narrow bool) {
 
 func naiveNumber(arch specs.Arch, name string) (uint32, bool) {
 	for _, a := range abis {
-		if i := call(name); a.arch == arch && i >= 0 {
+		if a.arch != arch {
+			continue
+		}
+		if i := call(name); i >= 0 {
 			return a.number(i)
 		}
 	}
