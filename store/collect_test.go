@@ -105,6 +105,17 @@ func TestCollectWithCorruptIndex(t *testing.T) {
 	if !exists(s.LayerDir(a.Layers[0].Key)) || !exists(s.BlobPath(a.ID)) {
 		t.Error("something was removed")
 	}
+	_, err := byName(s, "a")
+	t.Log(err)
+	if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "index.db") {
+		t.Errorf("%v should be one line and name the file", err)
+	}
+	// What it advises helps.
+	if err := os.Rename(s.path("index.db"), t.TempDir()+"/away"); err != nil {
+		t.Fatal(err)
+	}
+	mustPull(t, s, "a", "l")
+	sound(t, s)
 }
 
 func TestRemoveTree(t *testing.T) {

@@ -158,7 +158,7 @@ type index struct {
 func openIndex(path string, readOnly bool) (*index, error) {
 	x := &index{}
 	if st, err := os.Lstat(path); readOnly && err == nil && st.Size() == 0 { // bbolt would write to it
-		return nil, fmt.Errorf("open index %s: %w (empty)", path, ErrCorrupt)
+		return nil, openError(path, fmt.Errorf("%w (empty)", ErrCorrupt))
 	}
 	err := x.guard(func() (err error) {
 		x.db, err = bolt.Open(path, 0o600, &bolt.Options{
@@ -184,7 +184,16 @@ func openIndex(path string, readOnly bool) (*index, error) {
 	if !x.broken && !errors.As(err, &pathErr) && !errors.As(err, &errno) {
 		err = fmt.Errorf("%w (%w)", ErrCorrupt, err) // bbolt's own words for what it has read
 	}
-	return nil, fmt.Errorf("open index %s: %w", path, err)
+	return nil, openError(path, err)
+}
+
+// openError tells what to do about a damaged index: without one, the images
+// are gone, and their containers go on.
+func openError(path string, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("open index %s: %w; move it away and pull the images again", path, err)
+	}
+	return fmt.Errorf("open index %s: %w", path, err)
 }
 
 func (x *index) begin(write bool) (*Tx, error) {
@@ -208,7 +217,7 @@ func (x *index) begin(write bool) (*Tx, error) {
 	})
 	if err != nil {
 		x.close()
-		return nil, fmt.Errorf("open index: %w", err)
+		return nil, openError(x.file.Name(), err)
 	}
 	return &Tx{bolt: x.tx, index: x}, nil
 }
