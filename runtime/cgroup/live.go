@@ -144,18 +144,23 @@ func readFile(dir *os.File, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	data, err := readAll(int(f.Fd()))
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: name, Err: err}
+	}
+	return data, nil
+}
+
+func readAll(fd int) ([]byte, error) {
 	var data []byte
 	for {
 		data = slices.Grow(data, 4096)
-		n, err := unix.Read(int(f.Fd()), data[len(data):cap(data)])
+		n, err := unix.Read(fd, data[len(data):cap(data)])
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil {
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
-		}
-		if n == 0 {
-			return data, nil
+		if n == 0 || err != nil {
+			return data, err
 		}
 		data = data[:len(data)+n]
 	}

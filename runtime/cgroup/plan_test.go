@@ -1,11 +1,11 @@
 package cgroup
 
 import (
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unsafe"
@@ -15,6 +15,11 @@ import (
 
 	"minict/runtime/plan"
 )
+
+// The golden files go with the test program into the virtual machine.
+//
+//go:embed testdata/*.txt
+var goldenFiles embed.FS
 
 var update = flag.Bool("update", false, "write the golden files")
 
@@ -127,13 +132,14 @@ func TestPlansAreGolden(t *testing.T) {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", name+".txt")
+	file := "testdata/" + name + ".txt"
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		return
 	}
-	want, err := os.ReadFile(file)
+	want, err := goldenFiles.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,7 @@
 package cgroup
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -34,14 +31,11 @@ func Probe() (Layout, error) {
 }
 
 func (l *Layout) probeMounts() error {
-	f, err := os.Open("/proc/self/mountinfo")
+	data, err := readPath("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := l.readMounts(f); err != nil {
-		return fmt.Errorf("read %s: %w", f.Name(), err)
-	}
+	l.readMounts(string(data))
 	if l.Unified == "" && len(l.V1) == 0 {
 		return ErrNone
 	}
@@ -49,12 +43,12 @@ func (l *Layout) probeMounts() error {
 }
 
 func (l *Layout) probeUnified() error {
-	list, err := os.ReadFile(l.Unified + "/cgroup.controllers")
+	list, err := readPath(l.Unified + "/cgroup.controllers")
 	if err != nil {
 		return err
 	}
 	l.Available = parseSet(string(list), " ")
-	list, err = os.ReadFile(l.Unified + Parent + "/cgroup.subtree_control")
+	list, err = readPath(l.Unified + Parent + "/cgroup.subtree_control")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -62,21 +56,25 @@ func (l *Layout) probeUnified() error {
 	return nil
 }
 
+// readPath is os.ReadFile without the detour over the poller.
+func readPath(name string) ([]byte, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	data, err := readAll(fd)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: name, Err: err}
+	}
+	return data, nil
+}
+
 // readMounts reads proc_pid_mountinfo(5). Of several mounts of a hierarchy the
 // first counts, which is the one made at boot.
-func (l *Layout) readMounts(r io.Reader) error {
-	in := bufio.NewReader(r)
-	for {
-		line, err := in.ReadString('\n')
-		if line != "" {
-			l.readMount(line)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+func (l *Layout) readMounts(mountinfo string) {
+	for line := range strings.Lines(mountinfo) {
+		l.readMount(line)
 	}
 }
 
@@ -85,7 +83,7 @@ func (l *Layout) readMounts(r io.Reader) error {
 //	35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 func (l *Layout) readMount(line string) {
 	left, right, ok := strings.Cut(line, " - ")
-	if !ok {
+	if !ok || !strings.HasPrefix(right, "cgroup") {
 		return
 	}
 	mount, super := strings.Fields(left), strings.Fields(right)
