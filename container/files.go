@@ -97,10 +97,12 @@ func readConfig(path string) (*Config, error) {
 	return c, nil
 }
 
+func encodeConfig(c *Config) ([]byte, error) { return json.Marshal(c) }
+
 // writeRunConfig keeps the Config for as long as the machine is up: it says
 // what a half-made container has, and with --rm it is all that is kept.
 func (m *Manager) writeRunConfig(c *Config) error {
-	raw, err := json.Marshal(c)
+	raw, err := encodeConfig(c)
 	if err != nil {
 		return err
 	}
@@ -112,11 +114,11 @@ func (m *Manager) writeRunConfig(c *Config) error {
 // writeDurableConfig makes the container one that survives: from here on it
 // exists.
 func (m *Manager) writeDurableConfig(c *Config) error {
-	raw, err := json.MarshalIndent(c, "", "  ")
+	raw, err := encodeConfig(c)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(m.durableConfig(c.ID), append(raw, '\n')); err != nil {
+	if err := atomicfile.Write(m.durableConfig(c.ID), raw); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Join(m.Root, "containers"))

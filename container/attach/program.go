@@ -119,7 +119,12 @@ func writeProgram(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(embed.Monitor)
+	// In small pieces: what is written at once the kernel may keep, and map
+	// into every monitor, as a whole.
+	const page = 4 << 10
+	for rest := embed.Monitor; len(rest) > 0 && err == nil; rest = rest[min(page, len(rest)):] {
+		_, err = f.WriteString(rest[:min(page, len(rest))])
+	}
 	if err == nil {
 		err = f.Chmod(0o500)
 	}

@@ -85,8 +85,7 @@ func (m *Monitor) spawn() error {
 
 // forkBlocked starts a program with all signals blocked: a signal mask is kept
 // through execve(2), and a Go program that was started with one gives it to all
-// of its threads. So no signal can interrupt or end it; those that it wants, it
-// reads from a signalfd.
+// of its threads, but for a few signals that it has to see to itself.
 func forkBlocked(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

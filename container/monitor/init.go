@@ -13,47 +13,40 @@ import (
 // command, passes signals on to it, reaps whatever process was left behind,
 // and ends with the command's exit status: 128+n if signal n killed it, 127 if
 // it was not found, 126 if it can't be executed.
-//
-// A signal must reach no thread of the Go runtime, so all are blocked since
-// before the program began. Where they are not, it begins again.
-func Init(args []string) int {
+func Init(args []string) (code int) {
 	runtime.LockOSThread()
 	if len(args) < 3 {
 		return 2
 	}
-	var all, old unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^uint64(0)
+	for s := range unix.Signal(65) {
+		if forwarded(s) || s == unix.SIGCHLD {
+			enable(uint32(s))
+		}
 	}
-	unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old)
-	if old.Val[0]&(1<<(unix.SIGTERM-1)) == 0 {
-		unix.Exec("/proc/self/exe", args, syscall.Environ())
-	}
-	signals, err := unix.Signalfd(-1, &all, unix.SFD_CLOEXEC)
-	if err != nil {
-		return 2
-	}
-	command := args[2:]
-	pid, errno := start(command)
+	argv := args[2:]
+	pid, errno := start(argv)
 	if errno != 0 {
-		return complain(command[0], errno)
+		return complain(argv[0], errno)
 	}
-	return tend(signals, pid)
+	return tend(pid)
+}
+
+// forwarded says whether a signal is passed on: not those that tell of a
+// mistake of the init's own, not those that job control stops it with, nor the
+// one that Go's runtime sends itself.
+func forwarded(s unix.Signal) bool {
+	switch s {
+	case 0, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGSTKFLT,
+		unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
+		return false
+	}
+	return true
 }
 
 // tend waits for signals until the command has ended.
-func tend(signals, pid int) (code int) {
+func tend(pid int) (code int) {
 	for {
-		var info unix.SignalfdSiginfo
-		n, err := unix.Read(signals, (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))[:])
-		if err != nil || n < int(unsafe.Sizeof(info)) {
-			continue
-		}
-		if signal := unix.Signal(info.Signo); signal != unix.SIGCHLD {
-			unix.Kill(pid, signal)
-			continue
-		}
-		// One SIGCHLD may stand for many.
+		// One SIGCHLD may stand for many, and for some before the first.
 		for {
 			var status unix.WaitStatus
 			ended, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
@@ -66,6 +59,9 @@ func tend(signals, pid int) (code int) {
 			if ended == pid {
 				return status.ExitStatus()
 			}
+		}
+		if signal := unix.Signal(receive()); signal != unix.SIGCHLD {
+			unix.Kill(pid, signal)
 		}
 	}
 }
@@ -98,7 +94,13 @@ func start(args []string) (pid int, errno unix.Errno) {
 	if err := unix.Pipe2(c.pipe[:], unix.O_CLOEXEC); err != nil {
 		return 0, unix.EIO
 	}
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old)
 	n, errno := fork(&c)
+	unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	runtime.KeepAlive(files)
 	unix.Close(c.pipe[1])
 	if errno != 0 {

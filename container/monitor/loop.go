@@ -16,7 +16,7 @@ type watcher interface {
 	ready(revents int16)
 }
 
-// The listening socket and the signalfd are the monitor's own watchers.
+// The listening socket and SIGTERM are the monitor's own watchers.
 type (
 	acceptor  monitor
 	signalled monitor
@@ -99,8 +99,8 @@ func (m *monitor) timedOut() {
 // terminate is what SIGTERM does: it stops the container, the second time at
 // once.
 func (m *monitor) terminate() {
-	var info [siginfoSize]byte
-	unix.Read(m.signals, info[:])
+	var count [8]byte
+	unix.Read(m.signals, count[:])
 	signal := unix.Signal(m.start.StopSignal)
 	if signal == 0 || !m.killAt.IsZero() {
 		signal = unix.SIGKILL
@@ -108,8 +108,6 @@ func (m *monitor) terminate() {
 	unix.PidfdSendSignal(m.main.pidfd, signal, nil, 0)
 	m.killAt = time.Now().Add(time.Duration(m.start.StopTimeout) * time.Millisecond)
 }
-
-const siginfoSize = 128 // struct signalfd_siginfo
 
 // ended sees to the end of a process. What it leaves in its pipes is passed on
 // before; of the first process, everything else follows in finish.

@@ -6,8 +6,8 @@
 // whose user asks for it.
 //
 // A monitor is alone with its container for days, so it is made small: it
-// imports neither fmt nor os, has one goroutine with one loop around poll(2),
-// and allocates nothing while it passes data on.
+// imports neither fmt nor os, does everything in one loop around poll(2), and
+// allocates nothing while it passes data on.
 package monitor
 
 import (
@@ -19,8 +19,8 @@ import (
 	"minict/container/wire"
 )
 
-// monitor is the state of one. There is one goroutine, on one thread, so
-// nothing is locked.
+// monitor is the state of one. What there is of other goroutines only waits
+// for signals, so nothing is locked.
 type monitor struct {
 	recv wire.Receiver
 	data [wire.MaxMessage]byte // a message with output that is being passed on
@@ -34,7 +34,7 @@ type monitor struct {
 	processes []*process
 	clients   []*client
 	listener  int
-	signals   int // signalfd
+	signals   int // eventfd: SIGTERM
 	oomKills  uint64
 	oomScore  string // of the processes it starts; empty while its own is the same
 
@@ -46,13 +46,17 @@ type monitor struct {
 
 // Main is the life of a monitor, from its first message to the container's
 // end. It runs on the main thread, which it keeps: the container dies with the
-// thread that forked it (PR_SET_PDEATHSIG). All signals are blocked since
-// before the program began, see package attach.
+// thread that forked it (PR_SET_PDEATHSIG). Signals are blocked since before
+// the program began (package attach), as far as Go's runtime lets them.
 func Main() {
 	runtime.LockOSThread()
+	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
 	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
 	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
+	if m.catch() != nil {
+		return
+	}
 	fds := m.await(owner)
 	if m.start == nil {
 		return
@@ -135,11 +139,6 @@ func (m *monitor) open() *wire.Failed {
 		if err := m.log.open(m.start.LogDir, m.start.LogMax); err != nil {
 			return failure("open log in "+m.start.LogDir, err)
 		}
-	}
-	var set unix.Sigset_t
-	set.Val[0] = 1 << (unix.SIGTERM - 1)
-	if m.signals, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
-		return failure("signalfd", err)
 	}
 	return nil
 }
