@@ -81,6 +81,9 @@ func TestDirectoryTimes(t *testing.T) {
 			ents = append(ents, file(fmt.Sprintf("d%d/%s", i, f), f))
 		}
 	}
+	for i := range n {
+		ents = append(ents, dirEnt(fmt.Sprintf("d5/sub%d", i)))
+	}
 	ents = append(ents, hard("d0/h", "d1/a"), sym("l", "d2"), file("l/x", ""), file("d3/.wh.w", ""), dirEnt("d4/sub"))
 	s := newSandbox(t)
 	s.mustUnpack(ents...)
@@ -102,10 +105,15 @@ func TestDeepTree(t *testing.T) {
 		ents = append(ents, dirEnt(p), file(p+"/f", "x"))
 		p += "/d"
 	}
-	ents = append(ents, sym("short", strings.TrimSuffix(p, "/d")), hard("short/h", "r/f"), file("short/.wh.w", ""))
+	// A hard link's target may be so far away that its own directory is closed.
+	ents = append(ents, sym("short", strings.TrimSuffix(p, "/d")), hard("short/h", "r/f"), file("short/.wh.w", ""),
+		dirEnt("top"), hard("top/h", "short/f"), file("top/after", "x"))
 	s := newSandbox(t)
 	s.mustUnpack(ents...)
-	s.shapes(map[string]string{strings.TrimSuffix(p, "/d") + "/h": "file:x"})
+	if st, err := os.Stat(s.root + "/top"); err != nil || !st.ModTime().Equal(stamp) {
+		t.Errorf("top has time %v", st.ModTime())
+	}
+	s.shapes(map[string]string{strings.TrimSuffix(p, "/d") + "/h": "file:x", "top/h": "file:x", "top/after": "file:x"})
 	s.mustUnpack(file("r", "now a file"))
 	s.shapes(map[string]string{"r": "file:now a file"})
 }

@@ -18,6 +18,7 @@ import (
 func TestLimits(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("d/", n/2-1) + strings.Repeat("x", 2+n%2) }
 	one := archive(t, file("x", "y"))
+	mega := sparseTar(t, 1<<20)
 	many := []ent{dirEnt("a"), dirEnt("b"), dirEnt("c")}
 	sparse := func(size int64) []byte { return sparseTar(t, size) }
 	for name, c := range map[string]struct {
@@ -30,6 +31,7 @@ func TestLimits(t *testing.T) {
 		"bytes after the end":   {append(archive(t), make([]byte, 1<<20)...), Options{MaxBytes: 1 << 20}, false},
 		"sparse":                {sparse(1 << 40), Options{}, false},
 		"sparse, at most":       {sparse(1 << 20), Options{MaxBytes: 1 << 20}, true},
+		"sparse, together":      {append(mega[:len(mega)-1024], mega...), Options{MaxBytes: 3 << 19}, false},
 		"entries, at most":      {archive(t, many...), Options{MaxEntries: 3}, true},
 		"entries":               {archive(t, many...), Options{MaxEntries: 2}, false},
 		"component, at most":    {archive(t, file(strings.Repeat("x", 255), "")), Options{}, true},
