@@ -1,1 +1,1 @@
-// This file lets args have no body.
+// This file lets functions have no body, for go:linkname.

@@ -1,6 +1,12 @@
 // Command minict-monitor is the small program inside minict: a container's
 // monitor, and the init that is PID 1 where the user wants one. Users never
 // start it.
+
+// One processor is enough, so Go's runtime need not look for the limits of its
+// cgroup, nor keep their files open.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

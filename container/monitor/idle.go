@@ -7,7 +7,8 @@ import (
 )
 
 // idle is called when nothing has happened for a second: what a short run need
-// not wait for is done then, once.
+// not wait for is done then, once. It gives memory back that was needed to get
+// here and to pass data on.
 func (m *monitor) idle() {
 	m.active = false
 	if m.oomScore == "" {
@@ -16,50 +17,78 @@ func (m *monitor) idle() {
 			m.oomScore = score
 		}
 	}
-	m.shrink()
-}
-
-// shrink gives memory back that was needed to get here, and to pass data on.
-// What the program is made of stays in the page cache, where the first monitor
-// that needs it finds it again.
-func (m *monitor) shrink() {
 	for _, buf := range [][]byte{m.data[:], m.log.buf[:], m.recv.Memory()} {
-		begin := uintptr(unsafe.Pointer(&buf[0]))
-		release(begin, begin+uintptr(len(buf)))
-	}
-	for _, s := range readOnly() {
-		release(s.begin, s.end)
+		s := pages(uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		release(&s)
 	}
 }
 
-// release drops the whole pages between two addresses: of a file's private
-// mapping they come back as they were, of other memory as zeros.
-func release(begin, end uintptr) {
+// segment is a part of memory.
+type segment struct{ begin, size uintptr }
+
+// pages gives the whole pages in a part of memory.
+func pages(begin, size uintptr) segment {
 	page := uintptr(unix.Getpagesize())
+	end := (begin + size) &^ (page - 1)
 	begin = (begin + page - 1) &^ (page - 1)
-	end &^= page - 1
-	if begin < end {
-		unix.RawSyscall(unix.SYS_MADVISE, begin, end-begin, unix.MADV_DONTNEED)
-	}
+	return segment{begin, max(end, begin) - begin}
 }
 
-type segment struct{ begin, end uintptr }
+// release drops pages: those of a file's private mapping come back as they
+// were, others as zeros.
+//
+//go:nosplit
+func release(s *segment) {
+	unix.RawSyscall(unix.SYS_MADVISE, s.begin, s.size, unix.MADV_DONTNEED)
+}
+
+// Go's runtime is told by these that a thread is in a system call for long. Its
+// other threads need the program's text once more then, and are still.
+//
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+// doze is poll(2) without an end. When nothing comes for a moment, the text of
+// the program, which is most of its memory, is dropped from the process just
+// before the wait goes on, so that nothing but this function and the system
+// call is there while it lasts. In the page cache the text stays, for this
+// monitor and the next.
+//
+//go:nosplit
+func doze(polls []unix.PollFd, program *[2]segment) (n int, errno unix.Errno) {
+	const moment = 100 // milliseconds
+	fds, count := uintptr(unsafe.Pointer(&polls[0])), uintptr(len(polls))
+	pause := unix.Timespec{Nsec: moment * 1e6}
+	entersyscall()
+	r, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, fds, count, uintptr(unsafe.Pointer(&pause)), 0, 0, 0)
+	if r == 0 && errno == 0 {
+		release(&program[0])
+		release(&program[1])
+		r, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, fds, count, 0, 0, 0, 0)
+	}
+	exitsyscall()
+	return int(r), errno
+}
 
 // readOnly gives the parts of the program in memory that nobody can have
-// changed, elf(5), from where the kernel says that its headers are.
-func readOnly() (list []segment) {
+// changed, text and constants, from where the kernel says that the program's
+// headers are (elf(5), getauxval(3)).
+func readOnly() (parts [2]segment) {
 	type header struct { // Elf64_Phdr
 		Kind, Flags                      uint32
 		Offset, Vaddr, Paddr, File, Size uint64
 		Align                            uint64
 	}
 	const (
-		atPhdr, atPhnum = 3, 5 // getauxval(3)
+		atPhdr, atPhnum = 3, 5
 		load, writable  = 1, 2
 	)
 	auxv, err := unix.Auxv()
 	if err != nil {
-		return nil
+		return parts
 	}
 	var first, count uintptr
 	for _, pair := range auxv {
@@ -70,11 +99,14 @@ func readOnly() (list []segment) {
 			count = pair[1]
 		}
 	}
+	n := 0
 	for i := range count {
-		h := *(**header)(unsafe.Pointer(&[]uintptr{first + i*unsafe.Sizeof(header{})}[0]))
-		if h.Kind == load && h.Flags&writable == 0 {
-			list = append(list, segment{uintptr(h.Vaddr), uintptr(h.Vaddr + h.Size)})
+		at := first + i*unsafe.Sizeof(header{})
+		h := *(**header)(unsafe.Pointer(&at))
+		if h.Kind == load && h.Flags&writable == 0 && n < len(parts) {
+			parts[n] = pages(uintptr(h.Vaddr), uintptr(h.Size))
+			n++
 		}
 	}
-	return list
+	return parts
 }

@@ -61,8 +61,14 @@ func (m *monitor) add(w watcher) {
 // poll waits for the watched, at most so many milliseconds, and gives the
 // number of those that were ready.
 func (m *monitor) poll(timeout int) int {
-	n, err := unix.Poll(m.polls, timeout)
-	if err != nil {
+	var n int
+	var err error
+	if timeout < 0 {
+		var errno unix.Errno
+		if n, errno = doze(m.polls, &m.program); errno != 0 {
+			return -1
+		}
+	} else if n, err = unix.Poll(m.polls, timeout); err != nil {
 		return -1
 	}
 	for i := range m.polls {

@@ -40,7 +40,8 @@ type monitor struct {
 
 	watched []watcher
 	polls   []unix.PollFd
-	active  bool // since the last time it went idle
+	active  bool       // since the last time it went idle
+	program [2]segment // what can be dropped meanwhile
 	killAt  time.Time
 }
 
@@ -52,7 +53,7 @@ func Main() {
 	runtime.LockOSThread()
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
-	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
+	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, program: readOnly(), log: logFile{fd: -1, dir: -1}}
 	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
 	if m.catch() != nil {
 		return
