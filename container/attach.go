@@ -44,6 +44,9 @@ func (m *Manager) Attach(ctx context.Context, ref string, s Streams) (Ended, err
 
 // isGone says whether an error means that there is no monitor to talk to.
 func isGone(err error) bool {
+	if f := (*attach.Failure)(nil); errors.As(err, &f) {
+		return false // it answered
+	}
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, attach.ErrGone)
 }
 
