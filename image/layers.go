@@ -104,7 +104,7 @@ func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descrip
 	l, err := p.apply(ctx, in, come, blob, diffID, diffID, nil)
 	needs := errors.Is(err, layer.ErrNeedsParents)
 	if err != nil && !needs {
-		return store.Layer{}, err
+		return store.Layer{}, blame(ctx, come, err)
 	}
 	// What the decompressor left unread belongs to the blob too; and it is its
 	// end that says that the digest was right.
@@ -118,6 +118,19 @@ func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descrip
 		return store.Layer{}, nil
 	}
 	return l, nil
+}
+
+// blame finds out whether a layer that could not be unpacked is what its
+// digest promised: if not, that is what there is to say. A layer that was
+// refused for what it does is not read on.
+func blame(ctx context.Context, rest io.Reader, err error) error {
+	if ctx.Err() != nil || errors.Is(err, layer.ErrLimit) || errors.Is(err, layer.ErrBreakout) {
+		return err
+	}
+	if _, e := io.Copy(io.Discard, rest); errors.Is(e, ErrCorrupt) {
+		return e
+	}
+	return err
 }
 
 // onParents unpacks a layer whose blob is in the ingest over those below it.

@@ -452,12 +452,18 @@ func TestPullSpoiltLayer(t *testing.T) {
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		},
+		"wrong digest, no gzip": func(w http.ResponseWriter, size int64) { w.Write(slices.Repeat([]byte{7}, int(size))) },
 		"wrong digest": func(w http.ResponseWriter, size int64) { w.Write(make([]byte, size)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watchdog(t)
 			h, c := newHub(t), newClient(t)
-			_, m := h.push("thing", "latest", made{layers: [][]tar.Header{base, top}, pack: v1.MediaTypeImageLayer})
+			spoilt := made{layers: [][]tar.Header{base, top}, pack: v1.MediaTypeImageLayer}
+			name, noGzip := strings.CutSuffix(name, ", no gzip")
+			if noGzip {
+				spoilt.pack = ""
+			}
+			_, m := h.push("thing", "latest", spoilt)
 			h.on = func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(r.URL.Path, string(m.Layers[1].Digest)) {
 					return false

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -353,5 +355,47 @@ func TestLongWay(t *testing.T) {
 	checkError(t, err, ErrCorrupt, "truncated after")
 	if n := len(f.requests("blobs")); n > 9+6 {
 		t.Errorf("%d requests for a registry without ranges", n-9)
+	}
+}
+
+// TestRandomBreaks fetches many blobs over connections that break at random
+// places, one of a few requests; with the seed a failure can be seen again.
+func TestRandomBreaks(t *testing.T) {
+	watchdog(t)
+	const blobs, size = 200, 200 << 10
+	seed := rand.Uint64()
+	dice := rand.New(rand.NewPCG(seed, 0))
+	f := newFake(t, bearer, false)
+	var mu sync.Mutex
+	broken := 0
+	f.on = func(w http.ResponseWriter, r *http.Request, n int) bool {
+		mu.Lock()
+		fault, at := dice.IntN(20), dice.IntN(size)
+		if fault < 3 {
+			broken++
+		}
+		mu.Unlock()
+		switch fault {
+		case 0:
+			f.partial(w, r, at)
+		case 1:
+			w.WriteHeader(503)
+			return true
+		case 2:
+			f.expire()
+			return !f.authorized(w, r)
+		}
+		return false
+	}
+	cfg := f.config()
+	cfg.Tries = 12
+	r := f.repo(cfg)
+	for i := range blobs {
+		if _, err := readBlob(r, f.addBlob(size)); err != nil {
+			t.Errorf("seed %d, blob %d: %v", seed, i, err)
+		}
+	}
+	if broken == 0 {
+		t.Error("nothing broke")
 	}
 }
