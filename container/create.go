@@ -76,7 +76,7 @@ func (d *draft) make(ctx context.Context, o *Options, find Find) error {
 			}
 		}
 	}
-	if err := d.name(ctx); err != nil {
+	if err := d.name(ctx, o.Name != ""); err != nil {
 		return err
 	}
 	return d.m.makeVolumes(c, d.openRoot)
@@ -154,6 +154,7 @@ func (d *draft) complete(o *Options, img *store.Image, config *v1.ImageConfig) e
 			c.Layers = append(c.Layers, layer.Key)
 		}
 	}
+	c.Name = cmp.Or(c.Name, randomName())
 	if c.Hostname == "" {
 		c.Hostname = shortID(c.ID)
 		if c.Network == NetworkHost {
@@ -185,10 +186,16 @@ func (d *draft) checkRootfs() error {
 	return nil
 }
 
-// name gives the container its name, or one that nobody has.
-func (d *draft) name(ctx context.Context) (err error) {
+// name gives the container its name. One that was chosen by chance is
+// another if somebody has it. What was killed may still have the name.
+func (d *draft) name(ctx context.Context, chosen bool) error {
 	c := d.config
-	if c.Name != "" {
+	err := d.m.takeName(ctx, c.Name, c.ID)
+	if !errors.Is(err, ErrNameTaken) {
+		return err
+	}
+	if chosen {
+		d.m.sweep(ctx)
 		return d.m.takeName(ctx, c.Name, c.ID)
 	}
 	if c.Name, err = d.m.takeRandomName(ctx, c.ID); err != nil {

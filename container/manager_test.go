@@ -253,7 +253,7 @@ func halfMade(t *testing.T, m *Manager, point string) string {
 		{"claim", func() error { return nil }},
 		{"config", func() error { return d.resolve(t.Context(), &o, nil) }},
 		{"directories", func() error { return os.MkdirAll(filepath.Join(m.durableDir(c.id), "upper", "x"), 0o700) }},
-		{"name", func() error { return d.name(t.Context()) }},
+		{"name", func() error { return d.name(t.Context(), true) }},
 		{"volumes", func() error { return m.makeVolumes(d.config, d.openRoot) }},
 	}
 	if point == "no lock" {

@@ -71,7 +71,7 @@ func (m *Manager) dropName(name, id string) error {
 func (m *Manager) takeRandomName(ctx context.Context, id string) (string, error) {
 	for tries := 0; ; tries++ {
 		name := randomName()
-		if tries > 5 {
+		if tries > 2 {
 			name = fmt.Sprintf("%s%d", name, rand.IntN(1_000_000))
 		}
 		err := m.takeName(ctx, name, id)

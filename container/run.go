@@ -142,15 +142,17 @@ func (l *launch) create(ctx context.Context, d *draft) (*attach.Session, error) 
 
 // start hands everything to the monitor, and waits until the program runs.
 func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
-	root, err := d.openRoot()
-	if err != nil {
-		return nil, err
+	// New files are what takes longest here: they are made meanwhile.
+	files := make(chan error, 1)
+	go func() { files <- l.m.writeEtc(l.config) }()
+	root, p, host, err := l.prepare(d)
+	if failed := <-files; err == nil && failed != nil {
+		err = failf(ErrSetup, "%w", failed)
 	}
-	p, host, err := l.m.compile(l.config, root, l.options.console(l.config.TTY))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if !l.config.AutoRemove {
@@ -171,6 +173,15 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks})
 	}
 	return session, nil
+}
+
+func (l *launch) prepare(d *draft) (*os.File, *plan.Plan, runtime.Host, error) {
+	root, err := d.openRoot()
+	if err != nil {
+		return nil, nil, runtime.Host{}, err
+	}
+	p, host, err := l.m.compile(l.config, root, l.options.console(l.config.TTY))
+	return root, p, host, err
 }
 
 // startError turns what a monitor says of a failure into what a user reads.
@@ -206,9 +217,6 @@ func (m *Manager) compile(c *Config, root *os.File, size *consoleSize) (*plan.Pl
 	filter, err := m.filter(c, f.Bounding)
 	if err != nil {
 		return nil, host, err
-	}
-	if err := m.writeEtc(c); err != nil {
-		return nil, host, failf(ErrSetup, "%w", err)
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
