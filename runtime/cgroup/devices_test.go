@@ -172,6 +172,32 @@ func TestBadDeviceRules(t *testing.T) {
 	}
 }
 
+func TestVersion1List(t *testing.T) {
+	one := func(allow bool, access string) specs.LinuxDeviceCgroup {
+		return specs.LinuxDeviceCgroup{Allow: allow, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(3)), Access: access}
+	}
+	all := specs.LinuxDeviceCgroup{Type: "c", Access: "w"}
+	for want, list := range map[string][]specs.LinuxDeviceCgroup{
+		"[c 1:3 mr]":          {one(true, "rwm"), one(false, "w")},
+		"[c 1:3 mrw]":         {one(true, "r"), one(true, "wm")},
+		"[]":                  {one(true, "rwm"), one(false, "rwm")},
+		"[c 1:3 r]":           {one(true, "rw"), all},
+		"[c 1:3 rw]":          {one(false, "m"), one(true, "rw")},
+		"[c *:* w]":           {{Allow: true, Access: "rwm"}, one(true, "rw"), all},
+		"[b *:* r c *:* r]":   {{Allow: true, Type: "a", Access: "r"}},
+		"[b 1:* mr c 1:* mr]": {{Allow: true, Major: ptr(int64(1)), Access: "rm"}},
+	} {
+		f, err := newFilter(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.exceptions()
+		if err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%v gives %v, %v; want %s", f, got, err, want)
+		}
+	}
+}
+
 // An exception inside a wildcard can't be had on version 1; being silent
 // about it would open the device.
 func TestVersion1CantExcept(t *testing.T) {
