@@ -42,7 +42,11 @@ func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []digest.Di
 		}
 		first[blob.Digest] = i
 		group.Go(func() (err error) {
-			layers[i], err = p.layer(gctx, in, blob, diffIDs[i], stacks[i])
+			var below []string // not known yet, but of the lowest layer that there is none
+			if i == 0 {
+				below = []string{}
+			}
+			layers[i], err = p.layer(gctx, in, blob, diffIDs[i], stacks[i], below)
 			return err
 		})
 	}
@@ -68,7 +72,7 @@ func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []digest.Di
 
 // layer brings one layer into the ingest. Without an error and without a Key
 // its blob is there, and it needs its parents.
-func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest) (store.Layer, error) {
+func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
 	for _, key := range []digest.Digest{diffID, stack} {
 		l, ok, err := in.HaveLayer(ctx, key, blob.Digest)
 		if err != nil {
@@ -81,7 +85,7 @@ func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, 
 		}
 	}
 	p.progress.Layer(blob.Digest, Fetching)
-	l, err := p.fetchLayer(ctx, in, blob, diffID)
+	l, err := p.fetchLayer(ctx, in, blob, diffID, stack, parents)
 	if err == nil && l.Key != "" {
 		p.progress.Layer(blob.Digest, Complete)
 	}
@@ -89,7 +93,7 @@ func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, 
 }
 
 // fetchLayer is the one pass: network, blob file, decompression, directory.
-func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID digest.Digest) (store.Layer, error) {
+func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
 	body, err := p.open(ctx, blob)
 	if err != nil {
 		return store.Layer{}, err
@@ -101,7 +105,7 @@ func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descrip
 	}
 	defer file.Close()
 	come := io.TeeReader(&counted{body, func(n int64) { p.progress.Bytes(blob.Digest, n) }}, file)
-	l, err := p.apply(ctx, in, come, blob, diffID, diffID, nil)
+	l, err := p.apply(ctx, in, come, blob, diffID, stack, parents)
 	needs := errors.Is(err, layer.ErrNeedsParents)
 	if err != nil && !needs {
 		return store.Layer{}, blame(ctx, come, err)
@@ -134,7 +138,7 @@ func blame(ctx context.Context, rest io.Reader, err error) error {
 }
 
 // onParents unpacks a layer whose blob is in the ingest over those below it.
-func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, key digest.Digest, below []store.Layer) (store.Layer, error) {
+func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, below []store.Layer) (store.Layer, error) {
 	p.progress.Layer(blob.Digest, Unpacking)
 	parents := make([]string, 0, len(below))
 	for i := len(below) - 1; i >= 0; i-- {
@@ -145,7 +149,7 @@ func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob v1.Descript
 		return store.Layer{}, err
 	}
 	defer f.Close()
-	l, err := p.apply(ctx, in, f, blob, diffID, key, parents)
+	l, err := p.apply(ctx, in, f, blob, diffID, stack, parents)
 	if err == nil {
 		p.progress.Layer(blob.Digest, Complete)
 	}
@@ -169,8 +173,9 @@ func (p *pull) kept(in *store.Ingest, d digest.Digest) (*os.File, error) {
 }
 
 // apply unpacks r to a new layer directory, checks the DiffID and commits the
-// layer to the ingest. The size of a layer is checked by who reads the blob.
-func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob v1.Descriptor, diffID, key digest.Digest, parents []string) (store.Layer, error) {
+// layer to the ingest, under its DiffID or, if it needed parents, under stack.
+// The size of a layer is checked by who reads the blob.
+func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
 	dir, err := in.NewLayer()
 	if err != nil {
 		return store.Layer{}, err
@@ -187,6 +192,10 @@ func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob v1
 	}
 	if got.DiffID != diffID {
 		return store.Layer{}, fmt.Errorf("layer %s: %w: wrong DiffID: the config promises %s, the tar has %s", blob.Digest, ErrCorrupt, diffID, got.DiffID)
+	}
+	key := diffID
+	if !got.SelfContained {
+		key = stack
 	}
 	l := store.Layer{DiffID: diffID, Key: key, Blob: blob, Size: got.Size}
 	return l, dir.Commit(ctx, l)

@@ -453,7 +453,7 @@ func TestPullSpoiltLayer(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		},
 		"wrong digest, no gzip": func(w http.ResponseWriter, size int64) { w.Write(slices.Repeat([]byte{7}, int(size))) },
-		"wrong digest": func(w http.ResponseWriter, size int64) { w.Write(make([]byte, size)) },
+		"wrong digest":          func(w http.ResponseWriter, size int64) { w.Write(make([]byte, size)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watchdog(t)
