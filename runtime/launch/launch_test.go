@@ -123,7 +123,7 @@ func TestFork(t *testing.T) {
 	var b plan.Builder
 	b.Step(plan.Step{Phase: plan.Child, Verb: "enter"})
 	b.Call(unix.SYS_UNSHARE, plan.Int(unix.CLONE_NEWPID))
-	b.Call(plan.Fork, b.Clone(unix.CLONE_PARENT))
+	b.Call(plan.Fork, plan.Int(0))
 	execve(&b, "/bin/sh", "-c", "exit $$")
 	status, err := carryOut(t, b.Plan(0, plan.NoSlot))
 	if err != nil || status.ExitStatus() != 1 {
@@ -176,6 +176,9 @@ func TestWalk(t *testing.T) {
 		{"/dangling/z", plan.WalkDir, "", unix.ENOENT},
 		{"/", plan.WalkDir, ".", 0},
 		{"/root/h", plan.WalkDir, "h", 0},
+		{"/plain/i", plan.WalkDir | plan.WalkPlain, "plain/i", 0},
+		{"/link", plan.WalkDir | plan.WalkPlain, "", unix.ELOOP},
+		{"/link/j", plan.WalkDir | plan.WalkPlain, "", unix.ELOOP},
 	}
 	for _, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {

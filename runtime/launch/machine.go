@@ -134,13 +134,14 @@ func expect(ok bool, errno uintptr) unix.Errno {
 	return unix.Errno(errno)
 }
 
-// fork hands over to a sibling: the launcher becomes its parent
-// (CLONE_PARENT), this process ends.
+// fork hands over to a sibling: the launcher becomes its parent, this process
+// ends. With no stack and no thread-local storage given, clone's order of
+// arguments is the same on all architectures.
 //
 //go:nosplit
 //go:norace
-func (m *machine) fork(cloneArgs uintptr) (uintptr, unix.Errno) {
-	pid, _, errno := unix.RawSyscall(unix.SYS_CLONE3, cloneArgs, cloneArgsSize, 0)
+func (m *machine) fork(flags uintptr) (uintptr, unix.Errno) {
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, flags|unix.CLONE_PARENT, 0, 0, 0, 0, 0)
 	if errno != 0 || pid == 0 {
 		return 0, errno
 	}

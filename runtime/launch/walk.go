@@ -18,7 +18,18 @@ import (
 //go:norace
 //go:nocheckptr
 func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
-	fd, errno := openBelow(root, path, kind == plan.WalkDir)
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if kind&plan.WalkPlain != 0 {
+		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
+		kind &^= plan.WalkPlain
+	}
+	if kind == plan.WalkDir {
+		how.Flags |= unix.O_DIRECTORY
+	}
+	fd, errno := openBelow(root, path, &how)
 	if errno != unix.ENOENT || kind == plan.WalkExisting {
 		return fd, errno
 	}
@@ -32,7 +43,11 @@ func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
 		cut := *(*byte)(address(end))
 		last := *(*byte)(address(skipSlashes(end))) == 0
 		*(*byte)(address(end)) = 0
-		fd, errno = step(root, parent, path, name, !last || kind == plan.WalkDir, mode)
+		how.Flags |= unix.O_DIRECTORY
+		if last && kind == plan.WalkFile {
+			how.Flags &^= unix.O_DIRECTORY
+		}
+		fd, errno = step(root, parent, path, name, mode, &how)
 		*(*byte)(address(end)) = cut
 		if parent != root {
 			unix.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
@@ -49,12 +64,12 @@ func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
 //
 //go:nosplit
 //go:norace
-func step(root, parent, path, name uintptr, dir bool, mode uintptr) (uintptr, unix.Errno) {
-	fd, errno := openBelow(root, path, dir)
+func step(root, parent, path, name, mode uintptr, how *unix.OpenHow) (uintptr, unix.Errno) {
+	fd, errno := openBelow(root, path, how)
 	if errno != unix.ENOENT {
 		return fd, errno
 	}
-	if dir {
+	if how.Flags&unix.O_DIRECTORY != 0 {
 		_, _, errno = unix.RawSyscall(unix.SYS_MKDIRAT, parent, name, mode)
 	} else {
 		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -66,7 +81,7 @@ func step(root, parent, path, name uintptr, dir bool, mode uintptr) (uintptr, un
 	if errno != 0 && errno != unix.EEXIST {
 		return 0, errno
 	}
-	return openBelow(root, path, dir)
+	return openBelow(root, path, how)
 }
 
 // openBelow gives an O_PATH descriptor of path below root. The kernel gives
@@ -76,17 +91,10 @@ func step(root, parent, path, name uintptr, dir bool, mode uintptr) (uintptr, un
 //
 //go:nosplit
 //go:norace
-func openBelow(root, path uintptr, dir bool) (uintptr, unix.Errno) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	if dir {
-		how.Flags |= unix.O_DIRECTORY
-	}
+func openBelow(root, path uintptr, how *unix.OpenHow) (uintptr, unix.Errno) {
 	for tries := 0; ; tries++ {
 		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT2, root, path,
-			uintptr(unsafe.Pointer(&how)), unsafe.Sizeof(how), 0, 0)
+			uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how), 0, 0)
 		if errno != unix.EAGAIN || tries == 128 {
 			return fd, errno
 		}

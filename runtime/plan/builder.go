@@ -90,17 +90,6 @@ func (b *Builder) Strs(list []string) Arg {
 	return b.Words(append(words, Int(0))...)
 }
 
-// Clone puts clone3(2)'s arguments for a process with no exit signal of its
-// own into the data: the operand of Fork.
-func (b *Builder) Clone(flags uint64) Arg {
-	args := make([]Arg, 11)
-	for i := range args {
-		args[i] = Int(0)
-	}
-	args[0] = Int(flags)
-	return b.Words(args...)
-}
-
 // At is the address n bytes behind a.
 func (a Arg) At(n int) Arg { return Arg{a.kind, a.value + uint64(n)} }
 

@@ -135,9 +135,10 @@ const (
 	// results in an O_PATH descriptor of it. CVE-2021-30465 and
 	// CVE-2024-45310 are what happens to those who resolve twice.
 	Walk = firstOwn + iota
-	// Fork clones a sibling with the flags given as first argument; the
-	// sibling carries on, the process that forked ends. The sibling's
-	// process id, as the launcher sees it, is reported.
+	// Fork (flags) clones a sibling, with CLONE_PARENT; the sibling carries
+	// on, the process that forked ends. The sibling's process id, as the
+	// launcher sees it, is reported. It is clone(2) and not clone3(2),
+	// because filters that can't look into clone3's structure forbid it.
 	Fork
 	// Jump skips so many operations.
 	Jump
@@ -158,6 +159,9 @@ const (
 	WalkExisting = iota // nothing: it has to exist
 	WalkDir             // a directory
 	WalkFile            // an empty file
+
+	// WalkPlain is added to refuse symbolic links (ELOOP).
+	WalkPlain = 1 << 8
 )
 
 // Slot is a variable of a plan.
