@@ -10,7 +10,6 @@ import (
 
 	"minict/container"
 	"minict/image"
-	"minict/store"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -71,7 +70,7 @@ func (a *app) inspect(ctx context.Context, ref, kind string) (any, error) {
 		}
 	}
 	img, err := a.inspectImage(ctx, ref)
-	if errors.Is(err, store.ErrNotFound) && kind == "" {
+	if errors.Is(err, image.ErrUnknown) && kind == "" {
 		return nil, fmt.Errorf("No such object: %s", ref) //nolint:staticcheck // Docker's words
 	}
 	return img, err

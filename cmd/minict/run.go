@@ -160,7 +160,7 @@ func (a *app) have(ctx context.Context, ref, platform string) (bool, error) {
 		img, err = image.Find(tx, ref)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, image.ErrUnknown) {
 		return false, nil
 	}
 	return err == nil && (platform == "" || image.Runs(want, img.Platform)), err
