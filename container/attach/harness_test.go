@@ -250,3 +250,14 @@ func contains(t *testing.T, text, part string) {
 		t.Errorf("%q is not in %q", part, text)
 	}
 }
+
+// readable says whether a descriptor becomes readable within some time.
+func readable(fd, milliseconds int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, milliseconds)
+		if err != unix.EINTR {
+			return n == 1
+		}
+	}
+}

@@ -98,20 +98,21 @@ func (in *input) wait(fd int) bool {
 // pass sends data, which stands behind the type of the message; it gives false
 // when there is nothing more to be sent, to anybody.
 func (in *input) pass(msg []byte) bool {
+	var detach bool
 	if len(in.keys) > 0 {
-		var detach bool
 		msg, detach = in.sift(msg)
-		if detach {
-			in.detached.Store(true)
-			in.s.hangUp()
+	}
+	if len(msg) > 1 {
+		in.room.Add(int64(1 - len(msg)))
+		if in.s.send(msg) != nil {
 			return false
 		}
 	}
-	if len(msg) == 1 {
-		return true
+	if detach {
+		in.detached.Store(true)
+		in.s.hangUp()
 	}
-	in.room.Add(int64(1 - len(msg)))
-	return in.s.send(msg) == nil
+	return !detach
 }
 
 // sift takes out what may be the beginning of the keys, and says whether it
@@ -125,7 +126,7 @@ func (in *input) sift(msg []byte) (rest []byte, detach bool) {
 			in.held = in.held[1:]
 		}
 		if len(in.held) == len(in.keys) {
-			return nil, true
+			return rest, true
 		}
 	}
 	return rest, false
