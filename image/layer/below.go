@@ -58,36 +58,6 @@ func (u *unpacker) lower(path string) (node, error) {
 	return n, nil
 }
 
-// hides reports whether a directory of this layer above path is opaque.
-func (u *unpacker) hides(path string) (bool, error) {
-	if u.rootOpaque {
-		return true, nil
-	}
-	fd := u.dirs.root.fd
-	defer func() {
-		if fd != u.dirs.root.fd {
-			unix.Close(fd)
-		}
-	}()
-	for {
-		c, rest, more := strings.Cut(path, "/")
-		if !more {
-			return false, nil
-		}
-		next, err := unix.Openat(fd, c, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return false, err
-		}
-		if fd != u.dirs.root.fd {
-			unix.Close(fd)
-		}
-		fd, path = next, rest
-		if opaque, err := overlay.IsOpaque(fd); opaque || err != nil {
-			return opaque, err
-		}
-	}
-}
-
 func (b *below) open() error {
 	if b.paths == nil {
 		return ErrNeedsParents
@@ -200,37 +170,4 @@ func openNode(dirfd int, c string) (node, error) {
 		return noNode, err
 	}
 	return n, nil
-}
-
-// coverRoot carries out an opaque mark on the root. What this layer has stays
-// but shows nothing of the lower layers; each other name of theirs gets a
-// whiteout.
-func (u *unpacker) coverRoot() error {
-	for _, lower := range u.below.roots {
-		err := eachName(lower, func(c string) error {
-			var st unix.Stat_t
-			err := unix.Fstatat(u.dirs.root.fd, c, &st, unix.AT_SYMLINK_NOFOLLOW)
-			if errors.Is(err, unix.ENOENT) {
-				u.dirs.root.dirty = true
-				return overlay.Whiteout(u.dirs.root.fd, c)
-			}
-			if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-				return err
-			}
-			return u.hideBelow(c)
-		})
-		if err != nil {
-			return fmt.Errorf("empty root: %w", err)
-		}
-	}
-	return nil
-}
-
-// hideBelow makes the directory at path opaque.
-func (u *unpacker) hideBelow(path string) error {
-	d, err := u.dirs.get(path)
-	if err != nil {
-		return err
-	}
-	return overlay.Opaque(d.fd)
 }

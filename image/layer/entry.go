@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"minict/overlay"
 )
 
 // entry carries out one header of the tar.
@@ -35,7 +33,7 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	case kindWhiteout:
 		return u.whiteout(d, n.base)
 	case kindOpaque:
-		return u.opaque(d)
+		return u.opaqueMark(d)
 	}
 	return u.file(d, n.base, hdr, body)
 }
@@ -164,7 +162,7 @@ func (u *unpacker) mkdir(d *dir, base string) (*dir, error) {
 	}
 	sub, err := u.dirs.get(join(d.path, base))
 	if err == nil && opaque {
-		err = overlay.Opaque(sub.fd)
+		err = u.markOpaque(sub)
 	}
 	return sub, err
 }
@@ -208,32 +206,6 @@ func (u *unpacker) special(d *dir, base string, hdr *tar.Header, a attrs) error 
 	}
 	defer n.close()
 	return u.describeNode(n, a)
-}
-
-// whiteout hides base of the lower layers, and nothing of this one, whatever
-// the order in the tar.
-func (u *unpacker) whiteout(d *dir, base string) error {
-	err := overlay.Whiteout(d.fd, base)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("stat: %w", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return nil
-	}
-	return u.hideBelow(join(d.path, base))
-}
-
-func (u *unpacker) opaque(d *dir) error {
-	if d != u.dirs.root {
-		return overlay.Opaque(d.fd)
-	}
-	u.self = false
-	u.rootOpaque = true
-	return u.below.open()
 }
 
 // isSparse reports whether the tar left out parts of the file. The keys are

@@ -130,6 +130,8 @@ type unpacker struct {
 
 	size, entries int64
 	self          bool   // nothing of the lower layers was looked at
+	opaque        bool   // some directory is
+	whiteouts     bool   // there are some
 	rootOpaque    bool   // finish covers each name of the lower layers
 	acl           bool   // some directory has a default ACL that its children would inherit
 	buf           []byte // for file content
