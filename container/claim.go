@@ -5,7 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
 )
@@ -54,7 +55,7 @@ func (m *Manager) claim(ctx context.Context, id string) (*claim, error) {
 // makeLock is flock.TryLock that makes the file. Who looks whether a container
 // lives holds the lock shared for a moment, and is not taken for its holder.
 func makeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +77,28 @@ func makeLock(path string) (*os.File, error) {
 func (c *claim) pass() { c.lock.Close() }
 
 // release gives the claim up, and removes the run directory: nothing may be
-// left to do.
+// left to do. One that a monitor has removed already may be somebody else's
+// by now.
 func (c *claim) release() error {
-	err := c.m.removeRunDir(c.id)
-	c.lock.Close()
-	return err
+	defer c.lock.Close()
+	if !c.current() {
+		return nil
+	}
+	return c.m.removeRunDir(c.id)
+}
+
+// current says whether the lock that is held is the container's. Without a
+// lock, on a full disk, there is none to compare.
+func (c *claim) current() bool {
+	if c.lock == nil {
+		return true
+	}
+	held, err := c.lock.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(c.m.lockPath(c.id))
+	return err == nil && os.SameFile(held, named)
 }
 
 // removeRunDir removes a run directory, the lock last: as long as it is there,
@@ -103,7 +121,7 @@ func (m *Manager) removeRunDir(id string) error {
 	}
 	// If it isn't empty, the next one has made it theirs already.
 	err = os.Remove(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
 		return nil
 	}
 	return err
@@ -112,9 +130,10 @@ func (m *Manager) removeRunDir(id string) error {
 // alive says whether somebody holds the lock of a container: its monitor, or
 // who is making, starting or removing it.
 func (m *Manager) alive(id string) bool {
-	lock, err := flock.TryLock(m.lockPath(id), flock.Shared)
-	if err == nil {
-		lock.Close()
+	fd, err := unix.Open(m.lockPath(id), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
 	}
-	return errors.Is(err, flock.ErrLocked)
+	defer unix.Close(fd)
+	return unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
 }

@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"minict/internal/atomicfile"
 )
@@ -86,15 +89,53 @@ func (m *Manager) config(id string) (*Config, error) {
 func notFound(ref string) error { return failf(ErrNotFound, "no such container: %s", ref) }
 
 func readConfig(path string) (*Config, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
+	c := &Config{}
+	if err := readJSON(path, c); err != nil {
 		return nil, err
 	}
-	c := &Config{}
-	if err := json.Unmarshal(raw, c); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
 	return c, nil
+}
+
+func readJSON(path string, into any) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := readFile(path, buf)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal((*buf)[:n], into); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+var buffers = sync.Pool{New: func() any {
+	buf := make([]byte, 8<<10)
+	return &buf
+}}
+
+// readFile reads a small file of minict's own, with a third of the system
+// calls of os.ReadFile: a list reads two for each container. It makes the
+// buffer larger if it has to, and gives the file's size.
+func readFile(path string, into *[]byte) (size int, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := unix.Read(fd, (*into)[size:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if size += n; size < len(*into) {
+			return size, nil
+		}
+		*into = append(*into, make([]byte, len(*into))...)
+	}
 }
 
 func encodeConfig(c *Config) ([]byte, error) { return json.Marshal(c) }

@@ -3,11 +3,15 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -38,21 +42,9 @@ func (m *Manager) List(ctx context.Context, all bool) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Summary, 0, len(ids))
-	for _, id := range ids {
-		if !isID(id) {
-			continue
-		}
-		s, err := m.summary(id)
-		if errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile, or only half made
-		}
-		if err != nil {
-			return nil, err
-		}
-		if all || s.State == Running || s.State == Paused {
-			list = append(list, s)
-		}
+	list := m.summaries(ids)
+	if !all {
+		list = slices.DeleteFunc(list, func(s Summary) bool { return s.State != Running && s.State != Paused })
 	}
 	slices.SortFunc(list, func(a, b Summary) int {
 		if order := b.Created.Compare(a.Created); order != 0 {
@@ -61,6 +53,39 @@ func (m *Manager) List(ctx context.Context, all bool) ([]Summary, error) {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return list, nil
+}
+
+// summaries looks at containers, on all processors. Those that are removed
+// meanwhile, or are only half made, are left out. One that is damaged must not
+// hide the others.
+func (m *Manager) summaries(ids []string) []Summary {
+	var (
+		next atomic.Int64
+		wg   sync.WaitGroup
+		list = make([]Summary, len(ids))
+		errs = make([]error, len(ids))
+	)
+	for range min(runtime.GOMAXPROCS(0), len(ids)/16+1) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(ids)); i = next.Add(1) - 1 {
+				if isID(ids[i]) {
+					list[i], errs[i] = m.summary(ids[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	found := list[:0]
+	for i, s := range list {
+		switch err := errs[i]; {
+		case errors.Is(err, ErrNotFound), errors.Is(err, fs.ErrNotExist), err == nil && s.ID == "":
+		case err != nil:
+			found = append(found, Summary{ID: ids[i], State: Dead})
+		default:
+			found = append(found, s)
+		}
+	}
+	return found
 }
 
 func (m *Manager) summary(id string) (Summary, error) {
@@ -114,7 +139,7 @@ func (m *Manager) InUse() (Claims, error) {
 			continue
 		}
 		if err != nil {
-			return claims, err
+			return claims, fmt.Errorf("container %s: %w", shortID(id), err)
 		}
 		if c.ImageID == "" {
 			continue

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"minict/internal/flock"
 )
 
@@ -438,6 +440,88 @@ func TestCondition(t *testing.T) {
 	}
 	is(Exited, lostStatus)
 	if err := m.Remove(t.Context(), id, false, false); err != nil {
+		t.Fatal(err)
+	}
+	checkEmpty(t, m)
+}
+
+// A full disk does not keep anybody from removing a container.
+func TestRemoveOnAFullDisk(t *testing.T) {
+	m := manager(t)
+	top := filepath.Dir(m.Root)
+	if err := unix.Mount("tmpfs", top, "tmpfs", 0, "size=4m,nr_inodes=200"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(top, unix.MNT_DETACH)
+	id := create(t, m, Options{Name: "web", Mounts: []Mount{{Type: MountVolume, Target: "/data"}}})
+	if err := os.WriteFile(filepath.Join(m.durableDir(id), "log"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ { // to the last inode
+		if err := os.WriteFile(filepath.Join(top, fmt.Sprintf("fill%d", i)), make([]byte, 1<<16), 0o600); errors.Is(err, unix.ENOSPC) && i > 200 {
+			break
+		} else if err != nil && !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Remove(t.Context(), "web", true, true); err != nil {
+		t.Fatal(err)
+	}
+	checkEmpty(t, m)
+}
+
+// A container whose config was damaged is shown, hides no other, and can be
+// removed with all that it has.
+func TestDamagedConfig(t *testing.T) {
+	m := manager(t)
+	create(t, m, Options{Name: "good"})
+	bad := create(t, m, Options{Name: "bad"})
+	if err := os.WriteFile(m.durableConfig(bad), []byte(`{"id":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.List(t.Context(), true)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("got %+v, %v", list, err)
+	}
+	for _, s := range list {
+		if (s.ID == bad) != (s.State == Dead) {
+			t.Errorf("got %+v", s)
+		}
+	}
+	if _, err := m.InUse(); err == nil {
+		t.Error("what it claims was taken for nothing")
+	}
+	for _, name := range []string{"bad", "good"} {
+		if err := m.Remove(t.Context(), name, false, true); err != nil {
+			t.Error(err)
+		}
+	}
+	checkEmpty(t, m)
+}
+
+// A claim whose run directory somebody else has removed, and made anew for
+// themselves, leaves theirs alone.
+func TestReleaseOfALostClaim(t *testing.T) {
+	m := manager(t)
+	id := newID()
+	old, err := m.claim(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(m.runDir(id)); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := m.claim(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.release(); err != nil {
+		t.Fatal(err)
+	}
+	if !m.alive(id) {
+		t.Error("their claim is gone")
+	}
+	if err := theirs.release(); err != nil {
 		t.Fatal(err)
 	}
 	checkEmpty(t, m)

@@ -7,13 +7,15 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"minict/internal/flock"
 	"minict/runtime/cgroup"
 )
 
 // Remove removes a container: ErrRunning if it runs and force does not say
 // that it may be killed. Its anonymous volumes go if volumes is true. It needs
-// no free space on the disk.
+// no free space on the disk, and no readable Config.
 func (m *Manager) Remove(ctx context.Context, ref string, force, volumes bool) error {
 	m.sweep(ctx)
 	id, err := m.Lookup(ref)
@@ -21,39 +23,54 @@ func (m *Manager) Remove(ctx context.Context, ref string, force, volumes bool) e
 		return err
 	}
 	c, err := m.config(id)
-	if err != nil {
+	if errors.Is(err, ErrNotFound) {
 		return err
 	}
 	for {
-		claim, err := m.claim(ctx, id)
+		claim, err := m.claimFull(ctx, id)
 		if errors.Is(err, flock.ErrLocked) {
 			if !force {
 				return failf(ErrRunning, "container %s is running: stop it first, or use force", ref)
 			}
-			if err := m.kill(ctx, c); err != nil {
-				return err
+			if err := m.kill(ctx, id); err != nil {
+				return fmt.Errorf("remove %s: %w", ref, err)
 			}
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", ref, err)
 		}
-		if err := m.remove(ctx, claim, c, volumes || c.AutoRemove); err != nil {
+		if err := m.remove(ctx, claim, c, volumes); err != nil {
 			return fmt.Errorf("remove %s: %w", ref, err)
 		}
 		return nil
 	}
 }
 
+// claimFull is claim that does without the lock when there is no space left
+// to make it: nobody can start the container then, and to remove it twice at
+// once does no harm.
+func (m *Manager) claimFull(ctx context.Context, id string) (*claim, error) {
+	c, err := m.claim(ctx, id)
+	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !m.alive(id) {
+		return &claim{m: m, id: id}, nil
+	}
+	return c, err
+}
+
 // remove removes a container that does not live. The file that says that it
 // exists goes before everything that it needs, so that what a crash leaves is
-// known to be garbage; its volumes go before, since that file names them.
+// known to be garbage; its volumes go before, since that file names them. If
+// that file can't be read, c is nil.
 func (m *Manager) remove(ctx context.Context, claim *claim, c *Config, volumes bool) error {
-	if err := m.removeCgroup(ctx, c.ID); err != nil {
+	if err := m.removeCgroup(ctx, claim.id); err != nil {
 		claim.release()
 		return err
 	}
-	if !volumes {
+	if c == nil {
+		return errors.Join(m.purge(claim, nil), m.danglingNames(ctx))
+	}
+	if !volumes && !c.AutoRemove {
 		if err := m.keepVolumes(c); err != nil {
 			claim.release()
 			return err

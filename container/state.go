@@ -1,9 +1,7 @@
 package container
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +16,7 @@ const (
 	Running State = "running"
 	Paused  State = "paused"
 	Exited  State = "exited"
+	Dead    State = "dead" // what is kept of it can't be read: it can only be removed
 )
 
 // living is the file "state" in a run directory: the monitor writes it when
@@ -89,17 +88,6 @@ func (m *Manager) condition(id string) (condition, error) {
 		c.ending = ending{Status: lostStatus, Finished: c.started, Error: "its monitor was killed, or the machine went down"}
 	}
 	return c, nil
-}
-
-func readJSON(path string, into any) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	return nil
 }
 
 // markStarted notes that the container was started, and forgets how it ended

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,19 @@ import (
 // the stop signal is such a one, waiting would be in vain, and Stop kills at
 // once.
 func (m *Manager) Stop(ctx context.Context, ref string, timeout *time.Duration) error {
+	return m.StopBy(ctx, ref, "", timeout)
+}
+
+// StopBy is Stop by a signal (name or number) in place of the container's own;
+// "" is the container's own.
+func (m *Manager) StopBy(ctx context.Context, ref, signal string, timeout *time.Duration) error {
+	n := 0
+	if signal != "" {
+		var err error
+		if n, err = ParseSignal(signal); err != nil {
+			return err
+		}
+	}
 	m.sweep(ctx)
 	c, now, err := m.running(ref)
 	if errors.Is(err, ErrNotRunning) {
@@ -33,13 +47,13 @@ func (m *Manager) Stop(ctx context.Context, ref string, timeout *time.Duration) 
 	if timeout == nil {
 		timeout = &c.StopTimeout
 	}
-	if err := m.stop(ctx, c, now, *timeout); err != nil {
+	if err := m.stop(ctx, c, now, unix.Signal(cmp.Or(n, c.StopSignal)), *timeout); err != nil {
 		return fmt.Errorf("stop %s: %w", ref, err)
 	}
 	return nil
 }
 
-func (m *Manager) stop(ctx context.Context, c *Config, now condition, timeout time.Duration) error {
+func (m *Manager) stop(ctx context.Context, c *Config, now condition, n unix.Signal, timeout time.Duration) error {
 	p, err := openProcess(now.living.Pid, now.living.StartTime)
 	if errors.Is(err, unix.ESRCH) {
 		return m.waitGone(ctx, c.ID, now.living)
@@ -48,7 +62,6 @@ func (m *Manager) stop(ctx context.Context, c *Config, now condition, timeout ti
 		return err
 	}
 	defer p.Close()
-	n := unix.Signal(c.StopSignal)
 	if p.drops(n) {
 		timeout = 0
 	} else if err := p.signal(n); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -153,14 +166,14 @@ func (m *Manager) killMonitor(id string, pid int) error {
 // kill kills a container, whatever it is doing, and waits until nobody holds
 // its lock. All of its processes are killed by their cgroup, too, in case that
 // the first is in no state to be.
-func (m *Manager) kill(ctx context.Context, c *Config) error {
-	now, err := m.condition(c.ID)
+func (m *Manager) kill(ctx context.Context, id string) error {
+	now, err := m.condition(id)
 	if err != nil {
 		return err
 	}
 	if now.state != Running && now.state != Paused {
 		// Somebody is making, starting or removing it.
-		return m.waitSettled(ctx, c.ID)
+		return m.waitSettled(ctx, id)
 	}
 	p, err := openProcess(now.living.Pid, now.living.StartTime)
 	if err == nil {
@@ -172,11 +185,11 @@ func (m *Manager) kill(ctx context.Context, c *Config) error {
 	}
 	if now.state == Paused {
 		// On cgroup v1 the frozen don't even die.
-		if err := m.freeze(ctx, c.ID, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := m.freeze(ctx, id, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return m.waitGone(ctx, c.ID, now.living)
+	return m.waitGone(ctx, id, now.living)
 }
 
 // waitSettled waits until a container runs, or nobody is at it any more.
