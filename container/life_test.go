@@ -257,9 +257,6 @@ func TestMonitorKilled(t *testing.T) {
 
 // A monitor that hangs does not keep its container from being removed.
 func TestMonitorStopped(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the time that a monitor is given")
-	}
 	m := newMachine(t, v1.ImageConfig{})
 	id := m.detached(Options{Args: []string{"/bin/sleep", "1000"}})
 	now, err := m.condition(id)
