@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -86,9 +87,11 @@ func parseRule(line string) (rule, error) {
 		if fields[1+i] == "*" {
 			continue
 		}
-		if _, err := fmt.Sscanf(fields[1+i], "%d", n); err != nil {
+		u, err := strconv.ParseUint(fields[1+i], 10, 32)
+		if err != nil {
 			return rule{}, bad
 		}
+		*n = int64(u)
 	}
 	var err error
 	if r.access, err = parseAccess(fields[3]); err != nil {
