@@ -202,3 +202,22 @@ func (s *Store) emptyTrash() (freed int64, err error) {
 	}
 	return freed, errors.Join(errs...)
 }
+
+// Abandoned says, without taking a lock of the store's, whether there is an
+// ingest that nobody holds any more, for Collect to sweep.
+func (s *Store) Abandoned() bool {
+	entries, _ := os.ReadDir(s.path("ingest"))
+	for _, e := range entries {
+		if e.Name() == "lock" {
+			continue
+		}
+		lock, err := flock.TryLock(s.path("ingest", e.Name(), "lock"), flock.Exclusive)
+		if err == nil {
+			lock.Close()
+		}
+		if !errors.Is(err, flock.ErrLocked) {
+			return true
+		}
+	}
+	return false
+}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"minict/container"
 	"minict/image"
@@ -27,22 +30,27 @@ type app struct {
 
 	settings settings
 	store    *store.Store
+	swept    bool   // the verb has swept what killed containers left
+	stop     func() // catching signals
 }
 
 // run is the whole command, as a function.
 func run(args []string, s streams) int {
 	a := &app{streams: s}
 	defer a.close()
-	cmd := a.command()
+	cmd := a.command(args)
 	cmd.SetArgs(args)
 	cmd.SetIn(s.in)
 	cmd.SetOut(s.out)
 	cmd.SetErr(s.err)
-	return a.report(cmd.ExecuteContext(context.Background()))
+	code := a.report(cmd.ExecuteContext(context.Background()))
+	a.tidy()
+	return code
 }
 
-// command is the tree of verbs.
-func (a *app) command() *cobra.Command {
+// command is the tree of verbs. If the first argument is a verb, the others
+// are left out: most commands end sooner than the tree would be grown.
+func (a *app) command(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "minict",
 		Short: "Manage images and containers, without a daemon",
@@ -61,25 +69,34 @@ func (a *app) command() *cobra.Command {
 	}
 	root.SetVersionTemplate("minict version {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(help)
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g, Title: g})
+	}
+	root.SetHelpCommandGroupID(others)
+	root.SetCompletionCommandGroupID(others)
 	f := root.PersistentFlags()
-	f.StringVar(&a.root, "root", envOr("MINICT_ROOT", "/var/lib/minict"), "directory of what is kept")
-	f.StringVar(&a.state, "state", envOr("MINICT_STATE", "/run/minict"), "directory of what a reboot forgets")
-	f.StringVar(&a.config, "config-file", os.Getenv("MINICT_CONFIG"), "configuration file of the program")
+	f.StringVar(&a.root, "root", envOr("MINICT_ROOT", "/var/lib/minict"), "`directory` of images and containers")
+	f.StringVar(&a.state, "state", envOr("MINICT_STATE", "/run/minict"), "`directory` of what a reboot forgets")
+	f.StringVar(&a.config, "config-file", os.Getenv("MINICT_CONFIG"), "`file` of settings (default /etc/minict/config.yaml)")
 	a.log.register(f)
-	root.AddGroup(
-		&cobra.Group{ID: "containers", Title: "Containers:"},
-		&cobra.Group{ID: "images", Title: "Images:"},
-	)
-	for group, verbs := range map[string][]*cobra.Command{
-		"containers": a.containerVerbs(),
-		"images":     a.imageVerbs(),
-	} {
-		for _, v := range verbs {
-			v.GroupID = group
-			root.AddCommand(v)
+	if len(args) > 0 {
+		if v, ok := find(args[0]); ok {
+			root.CompletionOptions.DisableDefaultCmd = true
+			root.AddCommand(v.command(a))
+			return root
 		}
 	}
-	root.AddCommand(a.versionCommand())
+	for _, v := range verbs {
+		root.AddCommand(v.command(a))
+	}
+	root.AddCommand(a.group("container"), a.group("image"))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Example = "  minict completion bash >/etc/bash_completion.d/minict"
+		}
+	}
 	return root
 }
 
@@ -91,6 +108,7 @@ func (a *app) ready(cmd *cobra.Command) error {
 	if needsNothing(cmd) {
 		return nil
 	}
+	a.interruptible(cmd)
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
@@ -106,11 +124,65 @@ func (a *app) ready(cmd *cobra.Command) error {
 		return err
 	}
 	slog.SetDefault(a.log.logger)
+	slog.Debug("command", "verb", cmd.CommandPath(), "root", a.root, "state", a.state)
 	if a.settings, err = readSettings(a.config); err != nil {
 		return err
 	}
 	a.store, err = store.Open(a.root)
+	_, a.swept = cmd.Annotations[sweeps]
 	return err
+}
+
+// interruptible makes Ctrl-C and its like the end of the command's context:
+// what was begun is undone then. Once a container runs, they are passed on to
+// it (see container.Streams), unless --sig-proxy=false leaves them alone. What
+// this process was told to ignore, as by nohup, it ignores.
+func (a *app) interruptible(cmd *cobra.Command) {
+	if f := cmd.Flags().Lookup("sig-proxy"); f != nil && f.Value.String() == "false" {
+		return
+	}
+	var signals []os.Signal
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(s) {
+			signals = append(signals, s)
+		}
+	}
+	if len(signals) > 0 {
+		ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
+		cmd.SetContext(ctx)
+		a.stop = stop
+	}
+}
+
+// tidy removes, when a command has done its work, what killed ones left.
+func (a *app) tidy() {
+	if a.store == nil {
+		return
+	}
+	ctx, m := context.Background(), a.manager()
+	if !a.swept {
+		if err := m.Sweep(ctx); err != nil {
+			a.log.logger.Warn("sweep", "error", err)
+		}
+	}
+	if !a.store.Abandoned() {
+		return
+	}
+	if _, err := a.store.Collect(ctx, func() (map[digest.Digest]bool, error) { return inUse(m) }); err != nil {
+		a.log.logger.Warn("collect garbage", "error", err)
+	}
+}
+
+// inUse are the images and layers that containers need.
+func inUse(m *container.Manager) (map[digest.Digest]bool, error) {
+	claims, err := m.InUse()
+	if err != nil {
+		return nil, err
+	}
+	for id := range claims.Images {
+		claims.Layers[id] = true
+	}
+	return claims.Layers, nil
 }
 
 // needsNothing are the verbs that any user may call.
@@ -121,7 +193,7 @@ func needsNothing(cmd *cobra.Command) bool {
 			return true
 		}
 	}
-	return !cmd.HasParent()
+	return cmd.HasSubCommands()
 }
 
 func (a *app) manager() *container.Manager {
@@ -136,7 +208,12 @@ func (a *app) client(p image.Progress) (*image.Client, error) {
 	return &image.Client{Store: a.store, Config: registries, Progress: p}, nil
 }
 
-func (a *app) close() { a.log.close() }
+func (a *app) close() {
+	if a.stop != nil {
+		a.stop()
+	}
+	a.log.close()
+}
 
 func envOr(name, otherwise string) string {
 	if v := os.Getenv(name); v != "" {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"minict/container"
 )
 
 func (a *app) createCommand() *cobra.Command {
@@ -17,24 +20,25 @@ func (a *app) createCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			find, err := a.finder(cmd.Context(), o, r)
-			if err != nil {
-				return err
-			}
 			cidfile, err := newCidfile(r.cidfile)
 			if err != nil {
 				return err
 			}
-			defer cidfile.close()
-			id, err := a.manager().Create(cmd.Context(), o, find)
-			if err != nil {
+			var id string
+			err = a.withImage(cmd.Context(), o, r, func(find container.Find) error {
+				id, err = a.manager().Create(cmd.Context(), o, find)
+				return err
+			})
+			if err == nil {
+				err = cidfile.write(id)
+			}
+			if err := errors.Join(err, cidfile.close(id != "")); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out, id)
-			return cidfile.write(id)
+			return nil
 		},
 	}
 	r.register(cmd.Flags())
-	cmd.Flags().StringArrayVar(&a.mirrors, "mirror", nil, "REGISTRY=ENDPOINT to pull from")
 	return cmd
 }

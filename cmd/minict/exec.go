@@ -43,11 +43,11 @@ func (a *app) execCommand() *cobra.Command {
 	f.BoolVarP(&o.OpenStdin, "interactive", "i", false, "keep stdin open")
 	f.BoolVarP(&o.TTY, "tty", "t", false, "give it a terminal")
 	f.BoolVarP(&detach, "detach", "d", false, "leave it running in the background")
-	f.StringArrayVarP(&o.Env, "env", "e", nil, "NAME=value, or NAME for the value from here")
-	f.StringArrayVar(&envFiles, "env-file", nil, "read variables from a file, one a line")
-	f.StringVarP(&o.User, "user", "u", "", "user[:group] (default: the container's)")
-	f.StringVarP(&o.WorkDir, "workdir", "w", "", "directory in which it begins")
+	f.StringArrayVarP(&o.Env, "env", "e", nil, envUsage)
+	f.StringArrayVar(&envFiles, "env-file", nil, envFileUsage)
+	f.StringVarP(&o.User, "user", "u", "", "`user[:group]` (default: the container's)")
+	f.StringVarP(&o.WorkDir, "workdir", "w", "", "`directory` in which it begins")
 	f.BoolVar(&o.Privileged, "privileged", false, "with all capabilities and no filter")
-	f.StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	f.StringVar(&detachKeys, "detach-keys", "", detachKeysUsage)
 	return cmd
 }

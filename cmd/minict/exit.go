@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,9 @@ func (a *app) report(err error) int {
 		fmt.Fprintln(a.err, "minict: interrupted")
 		return codeInterrupted
 	}
+	if a.log.logger != nil {
+		a.log.logger.Error(err.Error(), "exit", exitCode(err))
+	}
 	fmt.Fprintln(a.err, "minict: "+oneLine(err.Error()))
 	return exitCode(err)
 }
@@ -58,13 +62,14 @@ func exitCode(err error) int {
 	return codeAsked
 }
 
-// oneLine keeps what an image or a registry says within its line.
+// oneLine keeps what an image or a registry says within its line, and from
+// giving commands to the terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t':
 			return ' '
-		case r < ' ', r == 0x7f:
+		case unicode.IsControl(r):
 			return -1
 		}
 		return r

@@ -16,6 +16,11 @@ type imageRow struct {
 	Repository, Tag, Digest, ID, CreatedSince, CreatedAt, Size string
 }
 
+var imageHeader = imageRow{
+	Repository: "REPOSITORY", Tag: "TAG", Digest: "DIGEST", ID: "IMAGE ID",
+	CreatedSince: "CREATED", CreatedAt: "CREATED AT", Size: "SIZE",
+}
+
 func (a *app) imagesCommand() *cobra.Command {
 	var quiet, noTrunc, digests bool
 	var format string
@@ -46,16 +51,17 @@ func (a *app) imagesCommand() *cobra.Command {
 				}
 				return nil
 			case format != "":
-				return formatted(a.out, format, rows)
+				return formatted(a.out, format, imageHeader, rows)
 			}
 			return a.imageTable(rows, digests)
 		},
 	}
 	f := cmd.Flags()
+	f.BoolP("all", "a", false, "all of them, as without it: none is hidden")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	f.BoolVar(&noTrunc, "no-trunc", false, "print ids in full")
 	f.BoolVar(&digests, "digests", false, "print digests")
-	f.StringVar(&format, "format", "", "print by a Go template, or json")
+	f.StringVar(&format, "format", "", formatUsage)
 	return cmd
 }
 
@@ -75,8 +81,11 @@ func (a *app) imageTable(rows []imageRow, digests bool) error {
 	return table(a.out, header, cells)
 }
 
-// imageRows has a row for each name, and one for an image without.
+// imageRows has a row for each name, and one for an image without; the newest
+// come first.
 func imageRows(images []store.Image, noTrunc bool) []imageRow {
+	images = slices.Clone(images)
+	slices.SortStableFunc(images, func(a, b store.Image) int { return b.Created.Compare(a.Created) })
 	var rows []imageRow
 	for _, img := range images {
 		id := image.ShortID(img.ID)

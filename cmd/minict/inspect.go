@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"text/template"
 
 	"github.com/spf13/cobra"
 
@@ -40,22 +43,56 @@ func (a *app) inspectCommand() *cobra.Command {
 			return errors.Join(a.printInspected(found, format), last)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "", "print by a Go template, or json")
-	cmd.Flags().StringVar(&kind, "type", "", "look for this only: container or image")
+	cmd.Flags().StringVarP(&format, "format", "f", "", formatUsage)
+	cmd.Flags().StringVar(&kind, "type", "", "look for this `kind` only: container or image")
 	return cmd
 }
 
+// printInspected prints what was found: a list, as there may be several.
 func (a *app) printInspected(found []any, format string) error {
-	if format != "" {
-		return formatted(a.out, format, found)
+	switch {
+	case len(found) == 0:
+		return nil
+	case format == "":
+		return encodeJSON(a.out, found, "    ")
+	case format == "json":
+		return encodeJSON(a.out, found, "")
 	}
-	if found == nil {
-		found = []any{}
+	t, err := parseFormat(format)
+	if err != nil {
+		return err
 	}
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "    ")
-	return e.Encode(found)
+	for _, item := range found {
+		if err := executeInspected(a.out, t, item); err != nil {
+			return fmt.Errorf("--format: %w", err)
+		}
+	}
+	return nil
+}
+
+// executeInspected prints by a template. The names in it may be those of Go or
+// those of the JSON ({{.Id}}), which are not always the same; Docker does so.
+func executeInspected(w io.Writer, t *template.Template, item any) error {
+	var text bytes.Buffer
+	err := t.Execute(&text, item)
+	if err != nil {
+		var raw bytes.Buffer
+		if err := encodeJSON(&raw, item, ""); err != nil {
+			return err
+		}
+		d := json.NewDecoder(&raw)
+		d.UseNumber() // or a large one would come out as 1e+09
+		var fields any
+		if err := d.Decode(&fields); err != nil {
+			return err
+		}
+		text.Reset()
+		if t.Option("missingkey=error").Execute(&text, fields) != nil {
+			return err // the first says what is wrong in the words of the type
+		}
+	}
+	fmt.Fprintln(w, text.String())
+	return nil
 }
 
 // inspect looks for a container, and then for an image.

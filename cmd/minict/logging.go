@@ -18,9 +18,9 @@ type logFlags struct {
 }
 
 func (l *logFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&l.level, "log-level", "", "log what happens: debug, info, warn or error (default: nothing)")
-	f.StringVar(&l.format, "log-format", "text", "form of the log: text or json")
-	f.StringVar(&l.file, "log-file", "", "file to append the log to (default: standard error)")
+	f.StringVar(&l.level, "log-level", "", "log from this `level` on: debug, info, warn, error (default: nothing)")
+	f.StringVar(&l.format, "log-format", "text", "`form` of the log: text or json")
+	f.StringVar(&l.file, "log-file", "", "`file` to append the log to (default: standard error)")
 }
 
 func (l *logFlags) open(stderr io.Writer) (*slog.Logger, error) {

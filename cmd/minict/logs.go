@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"os/signal"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"minict/container"
 )
@@ -31,17 +31,19 @@ func (a *app) logsCommand() *cobra.Command {
 			if o.Until, err = parseTime("--until", until, now); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			return a.manager().Logs(ctx, args[0], o, a.out, a.err)
+			err = a.manager().Logs(cmd.Context(), args[0], o, a.out, a.err)
+			if errors.Is(err, context.Canceled) {
+				return exited(codeInterrupted) // this is how one stops to follow
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on until the container ends")
-	f.StringVarP(&tail, "tail", "n", "all", "number of lines from the end")
+	f.StringVarP(&tail, "tail", "n", "all", "`number` of lines from the end")
 	f.BoolVarP(&o.Timestamps, "timestamps", "t", false, "print the time of each line")
-	f.StringVar(&since, "since", "", "from this time on: 2026-11-23T10:00:00Z, or 42m for so long ago")
-	f.StringVar(&until, "until", "", "up to this time")
+	f.StringVar(&since, "since", "", "from this `time` on: 2026-11-23T10:00:00Z, or 42m for so long ago")
+	f.StringVar(&until, "until", "", "up to this `time`")
 	return cmd
 }
 

@@ -2,7 +2,8 @@ package main
 
 import (
 	"fmt"
-	"path"
+	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,17 @@ import (
 // containerRow is a line of ps, under the names that Docker's templates use.
 type containerRow struct {
 	ID, Image, Command, RunningFor, CreatedAt, Status, State, Ports, Names, Labels string
+
+	label func(key string) string
+}
+
+// Label is the value of one label: {{.Label "tier"}}.
+func (r containerRow) Label(key string) string { return r.label(key) }
+
+var containerHeader = containerRow{
+	ID: "CONTAINER ID", Image: "IMAGE", Command: "COMMAND", RunningFor: "CREATED", CreatedAt: "CREATED AT",
+	Status: "STATUS", State: "STATE", Ports: "PORTS", Names: "NAMES", Labels: "LABELS",
+	label: func(key string) string { return key },
 }
 
 type psFlags struct {
@@ -40,9 +52,9 @@ func (a *app) psCommand() *cobra.Command {
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "print ids only")
 	f.BoolVar(&p.noTrunc, "no-trunc", false, "print ids and commands in full")
 	f.BoolVarP(&p.latest, "latest", "l", false, "the newest, in any state")
-	f.IntVarP(&p.last, "last", "n", -1, "the newest so many, in any state")
-	f.StringVar(&p.format, "format", "", "print by a Go template, or json")
-	f.StringArrayVarP(&p.filters, "filter", "f", nil, "KEY=VALUE: id, name, status, exited, label, ancestor")
+	f.IntVarP(&p.last, "last", "n", -1, "the newest `number`, in any state")
+	f.StringVar(&p.format, "format", "", formatUsage)
+	f.StringArrayVarP(&p.filters, "filter", "f", nil, "`key=value`: ancestor, exited, id, label, name, status")
 	return cmd
 }
 
@@ -73,7 +85,7 @@ func (a *app) ps(cmd *cobra.Command, p psFlags) error {
 		}
 		return nil
 	case p.format != "":
-		return formatted(a.out, p.format, rows)
+		return formatted(a.out, p.format, containerHeader, rows)
 	}
 	var cells [][]string
 	for _, r := range rows {
@@ -94,7 +106,7 @@ func rowOf(s container.Summary, noTrunc bool) containerRow {
 	return containerRow{
 		ID: id, Image: imageText(s), Command: strconv.Quote(oneLine(command)), RunningFor: ago(s.Created),
 		CreatedAt: s.Created.Local().String(), Status: status(s), State: string(s.State),
-		Names: s.Name, Labels: labelText(s.Labels),
+		Names: s.Name, Labels: labelText(s.Labels), label: func(key string) string { return s.Labels[key] },
 	}
 }
 
@@ -127,25 +139,52 @@ func status(s container.Summary) string {
 	return "Created"
 }
 
-// parseFilters makes one condition of --filter flags: of the same key one has
-// to hold, of different keys all. Any says that the states are not those of
-// ps's own default.
-func parseFilters(filters []string) (keep func(container.Summary) bool, any bool, err error) {
-	byKey := make(map[string][]string)
-	for _, f := range filters {
-		key, value, ok := strings.Cut(f, "=")
+// filter is a key of --filter: what it makes of a value. Of the values of one
+// key one has to fit, of labels all; of different keys all.
+type filter struct {
+	read func(value string) (func(container.Summary) bool, error)
+	all  bool // of its values
+	any  bool // it says which states are meant, instead of ps's default
+}
+
+var filters = map[string]filter{
+	"id":       {read: idFilter},
+	"name":     {read: nameFilter},
+	"status":   {read: statusFilter, any: true},
+	"exited":   {read: exitedFilter, any: true},
+	"label":    {read: labelFilter, all: true},
+	"ancestor": {read: ancestorFilter},
+}
+
+// parseFilters makes one condition of --filter flags. Any says that they are
+// about containers in any state.
+func parseFilters(flags []string) (keep func(container.Summary) bool, any bool, err error) {
+	conditions := make(map[string][]func(container.Summary) bool)
+	for _, flag := range flags {
+		key, value, ok := strings.Cut(flag, "=")
 		if !ok {
-			return nil, false, fmt.Errorf("--filter: %q is not KEY=VALUE", f)
+			return nil, false, fmt.Errorf("--filter: %q is not KEY=VALUE", flag)
 		}
-		if _, known := matchers[key]; !known {
-			return nil, false, fmt.Errorf("--filter: %q is none of ancestor, exited, id, label, name, status", key)
+		f, known := filters[key]
+		if !known {
+			return nil, false, fmt.Errorf("--filter: %q is none of %s", key, strings.Join(slices.Sorted(maps.Keys(filters)), ", "))
 		}
-		byKey[key] = append(byKey[key], value)
-		any = any || key == "status" || key == "exited"
+		fits, err := f.read(value)
+		if err != nil {
+			return nil, false, fmt.Errorf("--filter: %s: %w", key, err)
+		}
+		conditions[key] = append(conditions[key], fits)
+		any = any || f.any
 	}
 	return func(s container.Summary) bool {
-		for key, values := range byKey {
-			if !slices.ContainsFunc(values, func(v string) bool { return matchers[key](s, v) }) {
+		for key, list := range conditions {
+			n := 0
+			for _, fits := range list {
+				if fits(s) {
+					n++
+				}
+			}
+			if n == 0 || filters[key].all && n < len(list) {
 				return false
 			}
 		}
@@ -153,26 +192,50 @@ func parseFilters(filters []string) (keep func(container.Summary) bool, any bool
 	}, any, nil
 }
 
-var matchers = map[string]func(s container.Summary, value string) bool{
-	"id":     func(s container.Summary, v string) bool { return strings.HasPrefix(s.ID, v) },
-	"name":   func(s container.Summary, v string) bool { return nameMatches(s.Name, v) },
-	"status": func(s container.Summary, v string) bool { return string(s.State) == v },
-	"exited": func(s container.Summary, v string) bool {
-		return s.State == container.Exited && strconv.Itoa(s.ExitCode) == v
-	},
-	"label": func(s container.Summary, v string) bool {
-		key, value, valued := strings.Cut(v, "=")
-		got, ok := s.Labels[key]
-		return ok && (!valued || got == value)
-	},
-	"ancestor": func(s container.Summary, v string) bool {
-		return familiar(s.Image) == familiar(v) || s.ImageID != "" && strings.HasPrefix(s.ImageID.Encoded(), v)
-	},
+func idFilter(v string) (func(container.Summary) bool, error) {
+	return func(s container.Summary) bool { return strings.HasPrefix(s.ID, v) }, nil
 }
 
-// nameMatches takes a part of the name, or a pattern with * and ?.
-func nameMatches(name, v string) bool {
-	v = strings.TrimPrefix(v, "/")
-	matched, err := path.Match(v, name)
-	return err == nil && matched || strings.Contains(name, v)
+// nameFilter takes a regular expression, for which a name may begin with a
+// slash, as in Docker.
+func nameFilter(v string) (func(container.Summary) bool, error) {
+	re, err := regexp.Compile(v)
+	if err != nil {
+		return nil, err
+	}
+	return func(s container.Summary) bool { return re.MatchString(s.Name) || re.MatchString("/"+s.Name) }, nil
+}
+
+func statusFilter(v string) (func(container.Summary) bool, error) {
+	known := []container.State{container.Created, container.Running, container.Paused, container.Exited}
+	if !slices.Contains(known, container.State(v)) {
+		return nil, fmt.Errorf("%q is none of created, running, paused, exited", v)
+	}
+	return func(s container.Summary) bool { return string(s.State) == v }, nil
+}
+
+func exitedFilter(v string) (func(container.Summary) bool, error) {
+	code, err := strconv.Atoi(v)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an exit code", v)
+	}
+	return func(s container.Summary) bool { return s.State == container.Exited && s.ExitCode == code }, nil
+}
+
+func labelFilter(v string) (func(container.Summary) bool, error) {
+	key, value, valued := strings.Cut(v, "=")
+	return func(s container.Summary) bool {
+		got, ok := s.Labels[key]
+		return ok && (!valued || got == value)
+	}, nil
+}
+
+func ancestorFilter(v string) (func(container.Summary) bool, error) {
+	id := strings.TrimPrefix(v, "sha256:")
+	return func(s container.Summary) bool {
+		if s.ImageID == "" {
+			return s.Image == v
+		}
+		return familiar(s.Image) == familiar(v) || id != "" && strings.HasPrefix(s.ImageID.Encoded(), id)
+	}, nil
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"minict/image"
 )
@@ -21,22 +19,20 @@ func (a *app) pullCommand() *cobra.Command {
 		Example: "  minict pull alpine\n  minict pull --mirror docker.io=http://127.0.0.1:5000 alpine:3.20",
 		Args:    needs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
 			to := a.out
 			if quiet {
 				to = nil
 			}
-			name, err := a.pull(ctx, args[0], platform, to)
+			name, err := a.pull(cmd.Context(), args[0], platform, to)
 			if err == nil {
 				fmt.Fprintln(a.out, name)
 			}
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&platform, "platform", "", "os/arch[/variant] (default: this machine's)")
+	cmd.Flags().StringVar(&platform, "platform", "", platformUsage)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
-	cmd.Flags().StringArrayVar(&a.mirrors, "mirror", nil, "REGISTRY=ENDPOINT to ask first")
+	cmd.Flags().StringArrayVar(&a.mirrors, "mirror", nil, mirrorUsage)
 	return cmd
 }
 

@@ -19,16 +19,9 @@ func (a *app) rmiCommand() *cobra.Command {
 		Example: "  minict rmi alpine",
 		Args:    needs(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var last error
-			for _, ref := range args {
-				if err := a.rmi(cmd.Context(), ref, force); err != nil {
-					if last != nil {
-						a.report(last)
-					}
-					last = err
-				}
-			}
-			return last
+			return a.eachQuietly(cmd.Context(), args, func(ctx context.Context, ref string) error {
+				return a.rmi(ctx, ref, force)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove it though it has several names, or a stopped container")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -18,8 +17,7 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	r := new(runFlags)
-	var detachKeys, explain string
-	var sigProxy bool
+	var x runExtras
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [--] [COMMAND [ARG...]]",
 		Short: "Make a container and run a command in it",
@@ -30,24 +28,24 @@ func (a *app) runCommand() *cobra.Command {
 			"  minict run --rootfs ./rootfs -- /bin/sh\n" +
 			"  minict run --config minict.yaml -- /bin/sh",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.run(cmd.Context(), r, args, runExtras{detachKeys, explain, !sigProxy})
+			return a.run(cmd.Context(), r, args, x)
 		},
 	}
 	r.register(cmd.Flags())
 	f := cmd.Flags()
 	f.BoolVarP(&r.detach, "detach", "d", false, "run in the background and print the id")
 	f.BoolVar(&r.remove, "rm", false, "remove the container when it has ended")
-	f.StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
-	f.BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container")
-	f.StringVar(&explain, "explain", "", "print each step of the set-up and its time; =plan only prints the steps")
+	f.StringVar(&x.detachKeys, "detach-keys", "", detachKeysUsage)
+	f.BoolVar(&x.sigProxy, "sig-proxy", true, "pass signals on to the container")
+	f.StringVar(&x.explain, "explain", "", "print each step of the set-up and its time; =plan prints the steps and runs nothing")
 	f.Lookup("explain").NoOptDefVal = "times"
-	f.StringArrayVar(&a.mirrors, "mirror", nil, "REGISTRY=ENDPOINT to pull from")
 	return cmd
 }
 
+// runExtras are the flags that run has and create has not.
 type runExtras struct {
 	detachKeys, explain string
-	noSignals           bool
+	sigProxy            bool
 }
 
 func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) error {
@@ -59,39 +57,26 @@ func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) 
 		return err
 	}
 	a.interact(o, r)
-	find, err := a.finder(ctx, o, r)
-	if err != nil {
-		return err
-	}
 	if x.explain == "plan" {
-		e, err := a.manager().Explain(ctx, o, find)
-		if err != nil {
-			return err
-		}
-		return runtime.Explain(a.out, e.Plan, nil)
+		return a.explain(ctx, o, r)
 	}
 	ro := container.RunOptions{Timed: x.explain != ""}
 	ro.Explained = func(e container.Explanation) { runtime.Explain(a.err, e.Plan, e.Clocks) }
 	if !o.Detach {
-		ro.Streams = &container.Streams{Out: a.out, Err: a.err, DetachKeys: x.detachKeys, NoSignals: x.noSignals}
-		if o.OpenStdin {
-			ro.Streams.In = a.in
-		}
+		ro.Streams = a.foreground(o.OpenStdin, x.detachKeys)
+		ro.Streams.NoSignals = !x.sigProxy
 	}
 	cidfile, err := newCidfile(r.cidfile)
 	if err != nil {
 		return err
 	}
-	defer cidfile.close()
 	ro.Created = cidfile.write
-	return a.launch(ctx, o, find, ro)
-}
-
-// launch runs a container, of an image that is pulled first if it is missing
-// and may be pulled.
-func (a *app) launch(ctx context.Context, o *container.Options, find container.Find, ro container.RunOptions) error {
-	ended, err := a.manager().Run(ctx, o, find, ro)
-	if err != nil {
+	var ended container.Ended
+	err = a.withImage(ctx, o, r, func(find container.Find) error {
+		ended, err = a.manager().Run(ctx, o, find, ro)
+		return err
+	})
+	if err := errors.Join(err, cidfile.close(err == nil)); err != nil {
 		return err
 	}
 	if o.Detach {
@@ -99,6 +84,17 @@ func (a *app) launch(ctx context.Context, o *container.Options, find container.F
 		return nil
 	}
 	return outcome(ended)
+}
+
+// explain prints the plan of a container that is not made.
+func (a *app) explain(ctx context.Context, o *container.Options, r *runFlags) error {
+	return a.withImage(ctx, o, r, func(find container.Find) error {
+		e, err := a.manager().Explain(ctx, o, find)
+		if err != nil {
+			return err
+		}
+		return runtime.Explain(a.out, e.Plan, nil)
+	})
 }
 
 // outcome is what a foreground command ends with.
@@ -125,53 +121,68 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// finder gives the way to the image. What has to be pulled is pulled before.
-func (a *app) finder(ctx context.Context, o *container.Options, r *runFlags) (container.Find, error) {
-	if o.Rootfs != "" {
+// withImage does something with the way to the image that is asked for, and
+// pulls the image as --pull says. That an image is missing shows only when it
+// is done: to look before would cost each run a look into the index.
+func (a *app) withImage(ctx context.Context, o *container.Options, r *runFlags, do func(container.Find) error) error {
+	find, err := r.find(o)
+	if err != nil {
+		return err
+	}
+	switch r.pull {
+	case "missing", "never":
+	case "always":
+		if o.Image == "" {
+			break
+		}
+		if err := a.pullFor(ctx, r, o.Image); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("--pull: %q is none of missing, always, never", r.pull)
+	}
+	err = do(find)
+	if r.pull != "missing" || !errors.Is(err, image.ErrUnknown) {
+		return err
+	}
+	if !r.quiet {
+		fmt.Fprintf(a.err, "Unable to find image '%s' locally\n", familiar(o.Image))
+	}
+	if err := a.pullFor(ctx, r, o.Image); err != nil {
+		return err
+	}
+	return do(find)
+}
+
+// find gives the way to the image; none with --rootfs. An image for another
+// platform than the one that is asked for is not the one.
+func (r *runFlags) find(o *container.Options) (container.Find, error) {
+	if o.Image == "" {
 		return nil, nil
 	}
-	find := func(tx *store.Tx) (store.Image, error) { return image.Find(tx, o.Image) }
-	switch r.pull {
-	case "always":
-		return find, a.pullFor(ctx, o.Image, r.platform)
-	case "never":
-		return find, nil
-	case "missing":
-	default:
-		return nil, fmt.Errorf("--pull: %q is none of missing, always, never", r.pull)
-	}
-	have, err := a.have(ctx, o.Image, r.platform)
-	if have || err != nil {
-		return find, err
-	}
-	fmt.Fprintf(a.err, "Unable to find image '%s' locally\n", familiar(o.Image))
-	return find, a.pullFor(ctx, o.Image, r.platform)
-}
-
-// have says whether an image is in the store, for the platform if one is
-// asked for.
-func (a *app) have(ctx context.Context, ref, platform string) (bool, error) {
-	want, err := image.ParsePlatform(platform)
+	want, err := image.ParsePlatform(r.platform)
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("--platform: %w", err)
 	}
-	var img store.Image
-	err = a.store.View(ctx, func(tx *store.Tx) (err error) {
-		img, err = image.Find(tx, ref)
-		return err
-	})
-	if errors.Is(err, image.ErrUnknown) {
-		return false, nil
-	}
-	return err == nil && (platform == "" || image.Runs(want, img.Platform)), err
+	return func(tx *store.Tx) (store.Image, error) {
+		img, err := image.Find(tx, o.Image)
+		if err == nil && r.platform != "" && !image.Runs(want, img.Platform) {
+			err = fmt.Errorf("image %s is for %s and not for %s: %w", familiar(o.Image),
+				image.FormatPlatform(img.Platform), image.FormatPlatform(want), image.ErrUnknown)
+		}
+		return img, err
+	}, nil
 }
 
-// pullFor pulls an image that a run needs: what it says goes to stderr, for
+// pullFor pulls an image for a container: what it says goes to stderr, for
 // stdout is the container's.
-func (a *app) pullFor(ctx context.Context, ref, platform string) error {
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	_, err := a.pull(ctx, ref, platform, a.err)
+func (a *app) pullFor(ctx context.Context, r *runFlags, ref string) error {
+	to := a.err
+	if r.quiet {
+		to = nil
+	}
+	a.mirrors = r.mirrors
+	_, err := a.pull(ctx, ref, r.platform, to)
 	return err
 }
 
@@ -206,13 +217,17 @@ func (c *cidfile) write(id string) error {
 	return nil
 }
 
-// close removes a file that got no id.
-func (c *cidfile) close() {
+// close closes the file, and removes it if its container was not made.
+func (c *cidfile) close(made bool) error {
 	if c.file == nil {
-		return
+		return nil
 	}
-	if at, err := c.file.Seek(0, 1); err == nil && at == 0 {
-		os.Remove(c.file.Name())
+	err := c.file.Close()
+	if !made {
+		err = errors.Join(err, os.Remove(c.file.Name()))
 	}
-	c.file.Close()
+	if err != nil {
+		return fmt.Errorf("--cidfile: %w", err)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -18,6 +19,7 @@ type runFile struct {
 
 	Name        string   `yaml:"name"`
 	Hostname    string   `yaml:"hostname"`
+	Domainname  string   `yaml:"domainname"`
 	User        string   `yaml:"user"`
 	WorkDir     string   `yaml:"workdir"`
 	Env         pairs    `yaml:"env"`
@@ -37,10 +39,12 @@ type runFile struct {
 	TTY         *bool    `yaml:"tty"`
 	Privileged  bool     `yaml:"privileged"`
 	Ulimits     []string `yaml:"ulimits"`
+	OOMScoreAdj int      `yaml:"oom_score_adj"`
 	StopSignal  string   `yaml:"stop_signal"`
 	StopTimeout *int     `yaml:"stop_timeout"`
 	Pull        string   `yaml:"pull"`
 	Platform    string   `yaml:"platform"`
+	Mirrors     []string `yaml:"mirrors"`
 	Cidfile     string   `yaml:"cidfile"`
 
 	Capabilities struct {
@@ -88,6 +92,10 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 		if value.Kind != yaml.ScalarNode {
 			return fmt.Errorf("line %d: the value of %q is not a string", value.Line, key.Value)
 		}
+		if value.Tag == "!!null" {
+			*p = append(*p, key.Value) // as -e NAME: the value from here
+			continue
+		}
 		*p = append(*p, key.Value+"="+value.Value)
 	}
 	return nil
@@ -115,6 +123,9 @@ func readRunFile(path string) (*runFile, error) {
 	for i, v := range f.Volumes {
 		f.Volumes[i] = volumeBelow(dir, v)
 	}
+	for i, m := range f.Mounts {
+		f.Mounts[i] = mountBelow(dir, m)
+	}
 	return f, nil
 }
 
@@ -133,12 +144,26 @@ func volumeBelow(dir, v string) string {
 	return below(dir, v)
 }
 
+// mountBelow is volumeBelow for the source in a value of --mount.
+func mountBelow(dir, m string) string {
+	fields := strings.Split(m, ",")
+	for i, field := range fields {
+		key, value, _ := strings.Cut(field, "=")
+		if key == "source" || key == "src" {
+			fields[i] = key + "=" + volumeBelow(dir, value)
+		}
+	}
+	return strings.Join(fields, ",")
+}
+
 // under makes the file's wishes those of flags that were not given.
 func (f *runFile) under(r *runFlags) {
 	for flag, set := range map[string]func(){
 		"rootfs":             func() { r.rootfs = f.Rootfs },
 		"name":               func() { r.name = f.Name },
 		"hostname":           func() { r.hostname = f.Hostname },
+		"domainname":         func() { r.domainname = f.Domainname },
+		"oom-score-adj":      func() { r.oomScoreAdj = f.OOMScoreAdj },
 		"user":               func() { r.user = f.User },
 		"workdir":            func() { r.workDir = f.WorkDir },
 		"network":            func() { r.network = f.Network },
@@ -191,7 +216,7 @@ func (f *runFile) lists(r *runFlags) {
 	}{
 		{&r.env, f.Env}, {&r.envFile, f.EnvFile}, {&r.labels, f.Labels}, {&r.addHost, f.AddHost},
 		{&r.volumes, f.Volumes}, {&r.mounts, f.Mounts}, {&r.tmpfs, f.Tmpfs}, {&r.ulimits, f.Ulimits},
-		{&r.capAdd, f.Capabilities.Add}, {&r.capDrop, f.Capabilities.Drop}, {&r.security, f.securityOptions()},
+		{&r.capAdd, f.Capabilities.Add}, {&r.capDrop, f.Capabilities.Drop}, {&r.security, f.securityOptions()}, {&r.mirrors, f.Mirrors},
 	} {
 		*l.flags = slices.Concat(l.file, *l.flags)
 	}

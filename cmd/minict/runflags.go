@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,20 +10,30 @@ import (
 	"minict/container"
 )
 
+// Usage of flags that several verbs have. What stands in backquotes is the
+// name of the value in the table of flags.
+const (
+	detachKeysUsage = "`keys` that leave it running (default ctrl-p,ctrl-q)"
+	envUsage        = "`NAME=value`, or NAME for the value from here"
+	envFileUsage    = "read variables from a `file`, one a line"
+	platformUsage   = "`os/arch[/variant]` of the image (default: this machine's)"
+	mirrorUsage     = "`registry=URL`: pull from there first"
+)
+
 // runFlags are the flags of run and create, and what a runFile says in their
 // place.
 type runFlags struct {
 	set *pflag.FlagSet
 
-	file, rootfs                                                            string
-	name, hostname, user, workDir, network, entrypoint, stopSignal, cidfile string
-	pull, platform                                                          string
-	memory, memorySwap, memoryReservation, cpus, cpusetCpus, cpusetMems     string
-	cpuShares, pids                                                         int64
-	stopTimeout                                                             int
-	remove, detach, interactive, tty, readOnly, init, privileged            bool
-	env, envFile, labels, addHost, volumes, mounts, tmpfs, ulimits          []string
-	capAdd, capDrop, security                                               []string
+	file, rootfs                                                        string
+	name, hostname, domainname, user, workDir, network                  string
+	entrypoint, stopSignal, cidfile, pull, platform                     string
+	memory, memorySwap, memoryReservation, cpus, cpusetCpus, cpusetMems string
+	cpuShares, pids                                                     int64
+	stopTimeout, oomScoreAdj                                            int
+	remove, detach, interactive, tty, readOnly, init, privileged, quiet bool
+	env, envFile, labels, addHost, volumes, mounts, tmpfs, ulimits      []string
+	capAdd, capDrop, security, mirrors                                  []string
 
 	// Set by a runFile.
 	fileStdio, stopTimeoutSet bool
@@ -31,59 +42,71 @@ type runFlags struct {
 
 func (r *runFlags) register(f *pflag.FlagSet) {
 	r.set = f
-	f.Bool("help", false, "help for this command") // without -h, which is the host name
-	f.SetInterspersed(false)                       // what stands behind the image is the command's
-	f.StringVar(&r.file, "config", "", "read options from a YAML file; flags override it")
-	f.StringVar(&r.rootfs, "rootfs", "", "run in this directory instead of an image")
-	f.StringVar(&r.name, "name", "", "name of the container (default: a random one)")
-	f.StringVarP(&r.hostname, "hostname", "h", "", "host name (default: the short id)")
-	f.StringVarP(&r.user, "user", "u", "", "user[:group], names or numbers")
-	f.StringVarP(&r.workDir, "workdir", "w", "", "directory in which the command begins")
-	f.StringVar(&r.network, "network", "", "none (default) or host")
-	f.StringVar(&r.network, "net", "", "the same as --network")
-	f.Lookup("net").Hidden = true
-	f.StringVar(&r.entrypoint, "entrypoint", "", "program in place of the image's entrypoint")
-	f.StringVar(&r.cidfile, "cidfile", "", "write the container's id to this file")
-	f.StringVar(&r.pull, "pull", "missing", "pull the image first: missing, always or never")
-	f.StringVar(&r.platform, "platform", "", "os/arch[/variant] of the image")
-	f.BoolVar(&r.init, "init", false, "run a small init as PID 1, that reaps and forwards signals")
+	f.SetInterspersed(false) // what stands behind the image is the command's
+	f.StringVar(&r.file, "config", "", "read options from a YAML `file`; flags override it")
+	f.StringVar(&r.rootfs, "rootfs", "", "run in this `directory` instead of an image")
+	f.StringVar(&r.name, "name", "", "`name` of the container (default: a random one)")
 	f.BoolVarP(&r.interactive, "interactive", "i", false, "keep stdin open")
 	f.BoolVarP(&r.tty, "tty", "t", false, "give it a terminal")
-	f.StringArrayVarP(&r.env, "env", "e", nil, "NAME=value, or NAME for the value from here")
-	f.StringArrayVar(&r.envFile, "env-file", nil, "read variables from a file, one a line")
-	f.StringArrayVarP(&r.labels, "label", "l", nil, "key=value to find it by")
-	f.StringArrayVar(&r.addHost, "add-host", nil, "name:address for /etc/hosts")
-	f.StringVar(&r.stopSignal, "stop-signal", "", "signal that asks it to stop (default: the image's, or TERM)")
-	f.IntVar(&r.stopTimeout, "stop-timeout", 10, "seconds to wait before it is killed; -1 is for ever")
+	f.StringVar(&r.entrypoint, "entrypoint", "", "`program` in place of the image's entrypoint")
+	f.StringArrayVarP(&r.env, "env", "e", nil, envUsage)
+	f.StringArrayVar(&r.envFile, "env-file", nil, envFileUsage)
+	f.StringVarP(&r.workDir, "workdir", "w", "", "`directory` in which the command begins")
+	f.StringVarP(&r.user, "user", "u", "", "`user[:group]`, names or numbers")
+	f.BoolVar(&r.init, "init", false, "run a small init as PID 1, which reaps and passes on signals")
+	f.StringArrayVarP(&r.labels, "label", "l", nil, "`key=value` to find it by")
+	f.StringVar(&r.cidfile, "cidfile", "", "write the container's id to this `file`")
+	f.StringVar(&r.stopSignal, "stop-signal", "", "`signal` that asks it to end (default: the image's, or TERM)")
+	f.IntVar(&r.stopTimeout, "stop-timeout", 10, "`seconds` that it gets to end before it is killed, -1 for ever")
+	r.registerImage(f)
+	r.registerNetwork(f)
 	r.registerFiles(f)
 	r.registerLimits(f)
 	r.registerRights(f)
+	f.Bool("help", false, "print this text") // without -h, which is the host name
+}
+
+func (r *runFlags) registerImage(f *pflag.FlagSet) {
+	f.StringVar(&r.pull, "pull", "missing", "`when` to pull the image: missing, always, never")
+	f.BoolVarP(&r.quiet, "quiet", "q", false, "don't tell of the pull")
+	f.StringVar(&r.platform, "platform", "", platformUsage)
+	f.StringArrayVar(&r.mirrors, "mirror", nil, mirrorUsage)
+}
+
+func (r *runFlags) registerNetwork(f *pflag.FlagSet) {
+	f.StringVar(&r.network, "network", "", "`network`: none (default) or host")
+	f.StringVar(&r.network, "net", "", "")
+	f.Lookup("net").Hidden = true // as in Docker, the short form of --network
+	f.StringVarP(&r.hostname, "hostname", "h", "", "host `name` (default: the short id)")
+	f.StringVar(&r.domainname, "domainname", "", "NIS domain `name`")
+	f.StringArrayVar(&r.addHost, "add-host", nil, "`name:address` for /etc/hosts")
 }
 
 func (r *runFlags) registerFiles(f *pflag.FlagSet) {
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "[source:]target[:ro,…]: bind a directory, or a named volume")
-	f.StringArrayVar(&r.mounts, "mount", nil, "type=bind|volume|tmpfs,source=…,target=…[,readonly,…]")
-	f.StringArrayVar(&r.tmpfs, "tmpfs", nil, "target[:options]: an empty file system in memory")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "`[source:]target[:ro]`: a directory, or a named volume")
+	f.StringArrayVar(&r.mounts, "mount", nil, "a `mount` in full: type=bind,source=/a,target=/b[,readonly]; also type=volume, type=tmpfs")
+	f.StringArrayVar(&r.tmpfs, "tmpfs", nil, "`target[:options]`: an empty file system in memory")
 	f.BoolVar(&r.readOnly, "read-only", false, "make its root file system read-only")
 }
 
 func (r *runFlags) registerLimits(f *pflag.FlagSet) {
-	f.StringVarP(&r.memory, "memory", "m", "", "memory limit: 128m, 1g")
-	f.StringVar(&r.memorySwap, "memory-swap", "", "limit of memory and swap together; -1 for none")
-	f.StringVar(&r.memoryReservation, "memory-reservation", "", "memory that it keeps when memory is short")
-	f.StringVar(&r.cpus, "cpus", "", "number of CPUs: 1.5")
-	f.Int64VarP(&r.cpuShares, "cpu-shares", "c", 0, "weight among others (default 1024)")
-	f.StringVar(&r.cpusetCpus, "cpuset-cpus", "", "CPUs it may run on: 0-2,4")
-	f.StringVar(&r.cpusetMems, "cpuset-mems", "", "memory nodes it may use: 0,1")
-	f.Int64Var(&r.pids, "pids-limit", 0, "number of processes and threads; -1 for no limit (default 2048)")
-	f.StringArrayVar(&r.ulimits, "ulimit", nil, "name=soft[:hard]: nofile=1024")
+	f.StringVarP(&r.memory, "memory", "m", "", "most memory, as a `size`: 128m, 1g")
+	f.StringVar(&r.memorySwap, "memory-swap", "", "most memory and swap together, as a `size`; -1 for no limit")
+	f.StringVar(&r.memoryReservation, "memory-reservation", "", "memory that it keeps when memory is short, as a `size`")
+	f.StringVar(&r.cpus, "cpus", "", "`number` of CPUs: 1.5")
+	f.Int64VarP(&r.cpuShares, "cpu-shares", "c", 0, "`weight` among others, 1024 is usual")
+	f.StringVar(&r.cpusetCpus, "cpuset-cpus", "", "`CPUs` that it may run on: 0-2,4")
+	f.StringVar(&r.cpusetMems, "cpuset-mems", "", "memory `nodes` that it may use: 0,1")
+	f.Int64Var(&r.pids, "pids-limit", 0, "most processes and threads, a `number`; -1 for no limit (default 2048)")
+	f.StringArrayVar(&r.ulimits, "ulimit", nil, "`name=soft[:hard]`: nofile=1024")
+	f.IntVar(&r.oomScoreAdj, "oom-score-adj", 0, "`number` from -1000 to 1000: who is killed first when memory is out")
 }
 
 func (r *runFlags) registerRights(f *pflag.FlagSet) {
-	f.StringArrayVar(&r.capAdd, "cap-add", nil, "capability to add, or ALL")
-	f.StringArrayVar(&r.capDrop, "cap-drop", nil, "capability to drop, or ALL")
-	f.StringArrayVar(&r.security, "security-opt", nil, "seccomp=FILE|unconfined, no-new-privileges")
-	f.BoolVar(&r.privileged, "privileged", false, "all capabilities, all devices, no filter: the host is open to it")
+	f.StringArrayVar(&r.capAdd, "cap-add", nil, "`capability` to add, or ALL")
+	f.StringArrayVar(&r.capDrop, "cap-drop", nil, "`capability` to drop, or ALL")
+	f.StringArrayVar(&r.security, "security-opt", nil, "`option`: seccomp=FILE|unconfined, no-new-privileges")
+	f.BoolVar(&r.privileged, "privileged", false, "all capabilities and devices, no filter: the host is open to it")
 }
 
 // given says whether a flag was on the command line.
@@ -107,7 +130,7 @@ func (r *runFlags) options(args []string) (*container.Options, error) {
 		Name: r.name, Rootfs: r.rootfs, Hostname: r.hostname, User: r.user, WorkDir: r.workDir,
 		TTY: r.tty, OpenStdin: r.interactive, Detach: r.detach, AutoRemove: r.remove, Init: r.init,
 		ReadOnly: r.readOnly, Privileged: r.privileged, CapAdd: r.capAdd, CapDrop: r.capDrop,
-		StopSignal: r.stopSignal,
+		StopSignal: r.stopSignal, Platform: r.platform, Domainname: r.domainname, OOMScoreAdj: r.oomScoreAdj,
 	}
 	if err := r.subject(o, file, args); err != nil {
 		return nil, err
@@ -121,19 +144,22 @@ func (r *runFlags) options(args []string) (*container.Options, error) {
 }
 
 // subject finds out what is to run: arguments, or the file's image and command.
+// --rootfs overrides the file's image. Only without either is the first
+// argument an image.
 func (r *runFlags) subject(o *container.Options, file *runFile, args []string) error {
-	if file != nil && o.Rootfs == "" && file.Image != "" {
+	if file != nil && !r.given("rootfs") {
+		if file.Image != "" && file.Rootfs != "" {
+			return fmt.Errorf("%s: rootfs and image exclude each other", r.file)
+		}
 		o.Image = file.Image
 	}
 	switch {
-	case o.Rootfs != "" && file != nil && file.Image != "" && !r.given("rootfs"):
-		return fmt.Errorf("%s: rootfs and image exclude each other", r.file)
-	case o.Rootfs != "":
-		o.Args = args
-	case o.Image != "":
+	case o.Rootfs != "" || o.Image != "":
 		o.Args = args
 	case len(args) == 0:
-		return fmt.Errorf("no image is given, and no --rootfs (see 'minict run --help')")
+		return errors.New("no image is given, and no --rootfs (see 'minict run --help')")
+	case file != nil && r.set.ArgsLenAtDash() == 0:
+		return fmt.Errorf("%s: neither rootfs nor image is given", r.file)
 	default:
 		o.Image, o.Args = args[0], withoutDashes(args[1:])
 	}
@@ -156,8 +182,10 @@ func (r *runFlags) readNetwork(o *container.Options) error {
 	case "", container.NetworkNone, container.NetworkHost:
 		o.Network = r.network
 		return nil
+	case "bridge", "default":
+		return fmt.Errorf("network %q is not there yet: use none or host", r.network)
 	}
-	return fmt.Errorf("network %q is not there yet: use none or host", r.network)
+	return fmt.Errorf("no such network: %q: use none or host", r.network)
 }
 
 func (r *runFlags) readEnv(o *container.Options) error {

@@ -38,7 +38,7 @@ func (a *app) startCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "show its output and wait for its end")
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "also pass on stdin")
-	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", detachKeysUsage)
 	return cmd
 }
 
@@ -71,11 +71,12 @@ func (a *app) attachCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "don't pass on stdin")
 	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container")
-	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", "keys that leave it running (default ctrl-p,ctrl-q)")
+	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", detachKeysUsage)
 	return cmd
 }
 
 func (a *app) restartCommand() *cobra.Command {
+	var signal string
 	var seconds int
 	cmd := &cobra.Command{
 		Use:     "restart [flags] CONTAINER [CONTAINER...]",
@@ -85,7 +86,7 @@ func (a *app) restartCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			timeout := timeoutFlag(cmd, seconds)
 			return a.each(cmd.Context(), args, func(ctx context.Context, ref string) error {
-				if err := a.manager().Stop(ctx, ref, timeout); err != nil {
+				if err := a.manager().StopBy(ctx, ref, signal, timeout); err != nil {
 					return err
 				}
 				_, err := a.manager().Start(ctx, ref, container.RunOptions{})
@@ -93,13 +94,23 @@ func (a *app) restartCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().IntVarP(&seconds, "time", "t", 10, "seconds to wait before it is killed; -1 is for ever")
+	cmd.Flags().StringVarP(&signal, "signal", "s", "", "`signal` to ask by (default: the container's own)")
+	registerTimeout(cmd, &seconds)
 	return cmd
 }
 
-// timeoutFlag is the value of --time, or nil if the container's own holds.
+// registerTimeout registers -t, under Docker's new name and under its old one.
+func registerTimeout(cmd *cobra.Command, seconds *int) {
+	f := cmd.Flags()
+	f.IntVarP(seconds, "timeout", "t", 10, "`seconds` to wait before it is killed, -1 for ever (default: the container's own, 10)")
+	f.Lookup("timeout").DefValue = "0" // the text says it better
+	f.IntVar(seconds, "time", 10, "")
+	f.Lookup("time").Hidden = true
+}
+
+// timeoutFlag is the value of -t, or nil if the container's own holds.
 func timeoutFlag(cmd *cobra.Command, seconds int) *time.Duration {
-	if !cmd.Flags().Changed("time") {
+	if !cmd.Flags().Changed("timeout") && !cmd.Flags().Changed("time") {
 		return nil
 	}
 	d := time.Duration(seconds) * time.Second

@@ -7,6 +7,7 @@ import (
 )
 
 func (a *app) stopCommand() *cobra.Command {
+	var signal string
 	var seconds int
 	cmd := &cobra.Command{
 		Use:     "stop [flags] CONTAINER [CONTAINER...]",
@@ -14,13 +15,13 @@ func (a *app) stopCommand() *cobra.Command {
 		Example: "  minict stop web\n  minict stop -t 30 db",
 		Args:    needs(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			timeout := timeoutFlag(cmd, seconds)
 			return a.each(cmd.Context(), args, func(ctx context.Context, ref string) error {
-				return a.manager().Stop(ctx, ref, timeout)
+				return a.manager().StopBy(ctx, ref, signal, timeoutFlag(cmd, seconds))
 			})
 		},
 	}
-	cmd.Flags().IntVarP(&seconds, "time", "t", 10, "seconds to wait before it is killed; -1 is for ever")
+	cmd.Flags().StringVarP(&signal, "signal", "s", "", "`signal` to ask by (default: the container's own)")
+	registerTimeout(cmd, &seconds)
 	return cmd
 }
 
@@ -37,7 +38,7 @@ func (a *app) killCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&signal, "signal", "s", "KILL", "name or number of the signal")
+	cmd.Flags().StringVarP(&signal, "signal", "s", "KILL", "name or number of the `signal`")
 	return cmd
 }
 

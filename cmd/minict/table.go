@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/docker/go-units"
 )
+
+const formatUsage = "print by a Go `template`, or json"
 
 // table prints rows under a header, with columns that line up.
 func table(w io.Writer, header string, rows [][]string) error {
@@ -22,37 +25,87 @@ func table(w io.Writer, header string, rows [][]string) error {
 	return t.Flush()
 }
 
-// formatted prints each item by --format: json, or a template of Go, with
-// Docker's functions json, join, lower, upper and title left to the names.
-func formatted[T any](w io.Writer, format string, items []T) error {
+// formatted prints each row by --format: json, a template of Go, or "table"
+// and a template, for lines under a header that line up. The header is a row
+// that has the titles of the columns in its fields.
+func formatted[T any](w io.Writer, format string, header T, rows []T) error {
 	if format == "json" {
-		for _, item := range items {
-			if err := json.NewEncoder(w).Encode(item); err != nil {
+		for _, row := range rows {
+			if err := encodeJSON(w, row, ""); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.TrimPrefix(format, "table "))
-	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{
-		"json": func(v any) (string, error) {
-			b, err := json.Marshal(v)
-			return string(b), err
-		},
-		"join":  strings.Join,
-		"lower": strings.ToLower,
-		"upper": strings.ToUpper,
-	}).Parse(format)
+	format, isTable := strings.CutPrefix(format, "table ")
+	t, err := parseFormat(format)
 	if err != nil {
-		return fmt.Errorf("--format: %w", err)
+		return err
 	}
-	for _, item := range items {
-		if err := t.Execute(w, item); err != nil {
+	if isTable {
+		lines := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+		defer lines.Flush()
+		w, rows = lines, slices.Insert(slices.Clone(rows), 0, header)
+	}
+	for _, row := range rows {
+		if err := t.Execute(w, row); err != nil {
 			return fmt.Errorf("--format: %w", err)
 		}
 		fmt.Fprintln(w)
 	}
 	return nil
+}
+
+// parseFormat reads a template, with Docker's functions beside Go's own.
+func parseFormat(format string) (*template.Template, error) {
+	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
+	t, err := template.New("").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			var b strings.Builder
+			err := encodeJSON(&b, v, "")
+			return strings.TrimSuffix(b.String(), "\n"), err
+		},
+		"join":     strings.Join,
+		"split":    strings.Split,
+		"lower":    strings.ToLower,
+		"upper":    strings.ToUpper,
+		"title":    title,
+		"pad":      pad,
+		"truncate": truncate,
+	}).Parse(format)
+	if err != nil {
+		return nil, fmt.Errorf("--format: %w", err)
+	}
+	return t, nil
+}
+
+// encodeJSON writes JSON for people and programs, and not for web pages.
+func encodeJSON(w io.Writer, v any, indent string) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
+	return e.Encode(v)
+}
+
+func title(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func pad(s string, before, after int) string {
+	if s == "" {
+		return s
+	}
+	return strings.Repeat(" ", max(0, before)) + s + strings.Repeat(" ", max(0, after))
+}
+
+func truncate(s string, most int) string {
+	if r := []rune(s); most >= 0 && len(r) > most {
+		return string(r[:most])
+	}
+	return s
 }
 
 // ago is how long ago something was, in Docker's words.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,14 +14,13 @@ func (a *app) waitCommand() *cobra.Command {
 		Example: "  minict wait web",
 		Args:    needs(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, ref := range args {
-				code, err := a.manager().Wait(cmd.Context(), ref)
-				if err != nil {
-					return err
+			return a.eachQuietly(cmd.Context(), args, func(ctx context.Context, ref string) error {
+				code, err := a.manager().Wait(ctx, ref)
+				if err == nil {
+					fmt.Fprintln(a.out, code)
 				}
-				fmt.Fprintln(a.out, code)
-			}
-			return nil
+				return err
+			})
 		},
 	}
 }

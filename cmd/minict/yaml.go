@@ -97,6 +97,8 @@ func kindName(kind string) string {
 		return "a list"
 	case strings.HasPrefix(kind, "map"):
 		return "a map"
+	case strings.HasSuffix(kind, "Duration"):
+		return "a duration such as 30s"
 	case strings.Contains(kind, "int"), strings.Contains(kind, "float"):
 		return "a number"
 	case strings.Contains(kind, "bool"):
