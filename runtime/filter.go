@@ -3,7 +3,6 @@ package runtime
 import (
 	"fmt"
 	goruntime "runtime"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -29,7 +28,5 @@ func (c *compiler) filterProgram() (*Filter, error) {
 	if flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
 		return nil, specError("linux.seccomp: notifications are not supported yet")
 	}
-	size := len(program) * int(unsafe.Sizeof(unix.SockFilter{}))
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), size)
-	return &Filter{Program: raw, Flags: uint(flags)}, nil
+	return &Filter{Program: seccomp.Bytes(program), Flags: uint(flags)}, nil
 }

@@ -23,8 +23,9 @@ type cloneArgs struct {
 
 const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 
-// forkMachine forks; the child works off the machine's operations and never
-// returns.
+// forkMachine forks; the child works off the machine's operations, the last of
+// which is execve, reports the one that failed, and never returns. Its own
+// frame is made before the fork, and may be of any size.
 //
 //go:noinline
 //go:norace
@@ -35,26 +36,17 @@ func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno u
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
 	if errno == 0 && pid == 0 {
-		m.child(ops)
+		failed, errno := m.run(ops)
+		if failed == 0 {
+			failed, errno = ops, unix.ENOEXEC // a plan without execve
+		}
+		m.report.Errno = uint32(errno)
+		m.report.Failed = uint32(failed)
+		for {
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+		}
 	}
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return pid, errno
-}
-
-// child carries out the operations, the last of which is execve, and reports
-// the one that failed.
-//
-//go:nosplit
-//go:norace
-func (m *machine) child(ops uintptr) {
-	failed, errno := m.run(ops)
-	if failed == 0 {
-		failed, errno = ops, unix.ENOEXEC // a plan without execve
-	}
-	m.report.Errno = uint32(errno)
-	m.report.Failed = uint32(failed)
-	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
-	}
 }

@@ -18,6 +18,10 @@ type machine struct {
 	data   uintptr
 	slots  unsafe.Pointer // [n]uint64
 	report *report
+
+	// What would be variables on the stack, which has no room for them.
+	args [6]uintptr
+	how  unix.OpenHow
 }
 
 // report is memory shared by the launcher and the child.
@@ -98,7 +102,7 @@ func (m *machine) keep(op *plan.Op, result uintptr) {
 //go:norace
 //go:nocheckptr
 func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
-	var a [6]uintptr
+	a := &m.args
 	for j := 0; j < 6; j++ {
 		a[j] = uintptr(op.Args[j])
 		if op.Kinds[j] == plan.KindSlot {
@@ -107,7 +111,7 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	}
 	switch op.Call {
 	case plan.Walk:
-		return walk(a[0], a[1], a[2], a[3])
+		return m.walk()
 	case plan.Fork:
 		return m.fork(a[0])
 	case plan.Jump:

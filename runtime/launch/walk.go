@@ -14,14 +14,15 @@ import (
 // so that no link can lead the making outside. For that the path is cut short
 // in place, and mended before walk returns.
 //
+// Its arguments are the machine's: root, path, kind, mode.
+//
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
+func (m *machine) walk() (uintptr, unix.Errno) {
+	how, kind := &m.how, m.args[2]
+	how.Flags, how.Mode = unix.O_PATH|unix.O_CLOEXEC, 0
+	how.Resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 	if kind&plan.WalkPlain != 0 {
 		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
 		kind &^= plan.WalkPlain
@@ -29,12 +30,12 @@ func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
 	if kind == plan.WalkDir {
 		how.Flags |= unix.O_DIRECTORY
 	}
-	fd, errno := openBelow(root, path, &how)
+	fd, errno := m.openBelow()
 	if errno != unix.ENOENT || kind == plan.WalkExisting {
 		return fd, errno
 	}
-	parent := root
-	for end := path; ; {
+	parent := m.args[0]
+	for end := m.args[1]; ; {
 		name := skipSlashes(end)
 		end = name
 		for *(*byte)(address(end)) != 0 && *(*byte)(address(end)) != '/' {
@@ -47,9 +48,9 @@ func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
 		if last && kind == plan.WalkFile {
 			how.Flags &^= unix.O_DIRECTORY
 		}
-		fd, errno = step(root, parent, path, name, mode, &how)
+		fd, errno = m.step(parent, name)
 		*(*byte)(address(end)) = cut
-		if parent != root {
+		if parent != m.args[0] {
 			unix.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
 		}
 		if errno != 0 || last {
@@ -59,21 +60,21 @@ func walk(root, path, kind, mode uintptr) (uintptr, unix.Errno) {
 	}
 }
 
-// step opens path below root, of which name is the last component and parent
-// the directory; it makes it if it is missing.
+// step opens the path as far as it is cut, of which name is the last component
+// and parent the directory; it makes it if it is missing.
 //
 //go:nosplit
 //go:norace
-func step(root, parent, path, name, mode uintptr, how *unix.OpenHow) (uintptr, unix.Errno) {
-	fd, errno := openBelow(root, path, how)
+func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
+	fd, errno := m.openBelow()
 	if errno != unix.ENOENT {
 		return fd, errno
 	}
-	if how.Flags&unix.O_DIRECTORY != 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_MKDIRAT, parent, name, mode)
+	if m.how.Flags&unix.O_DIRECTORY != 0 {
+		_, _, errno = unix.RawSyscall(unix.SYS_MKDIRAT, parent, name, m.args[3])
 	} else {
 		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, mode, 0, 0)
+		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
 		if errno == 0 {
 			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 		}
@@ -81,20 +82,20 @@ func step(root, parent, path, name, mode uintptr, how *unix.OpenHow) (uintptr, u
 	if errno != 0 && errno != unix.EEXIST {
 		return 0, errno
 	}
-	return openBelow(root, path, how)
+	return m.openBelow()
 }
 
-// openBelow gives an O_PATH descriptor of path below root. The kernel gives
+// openBelow gives an O_PATH descriptor of the path below root. The kernel gives
 // EAGAIN when it could not be sure that a ".." stayed inside while somebody
 // moved directories; the caller is to try again (openat2(2)), but not for
 // ever.
 //
 //go:nosplit
 //go:norace
-func openBelow(root, path uintptr, how *unix.OpenHow) (uintptr, unix.Errno) {
+func (m *machine) openBelow() (uintptr, unix.Errno) {
 	for tries := 0; ; tries++ {
-		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT2, root, path,
-			uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how), 0, 0)
+		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT2, m.args[0], m.args[1],
+			uintptr(unsafe.Pointer(&m.how)), unsafe.Sizeof(m.how), 0, 0)
 		if errno != unix.EAGAIN || tries == 128 {
 			return fd, errno
 		}
