@@ -23,13 +23,13 @@ func TestRefusals(t *testing.T) {
 		words []string
 		args  []string
 	}{
-		{[]string{"rootfs", filepath.Join(h.dir, "nowhere")}, []string{"run", "--rootfs", filepath.Join(h.dir, "nowhere"), "--", "true"}},
-		{[]string{"rootfs", file, "not a directory"}, []string{"run", "--rootfs", file, "--", "true"}},
+		{[]string{filepath.Join(h.dir, "nowhere")}, []string{"run", "--rootfs", filepath.Join(h.dir, "nowhere"), "--", "true"}},
+		{[]string{file, "not a directory"}, []string{"run", "--rootfs", file, "--", "true"}},
 		{[]string{"nowhere.yaml"}, []string{"run", "--config", "nowhere.yaml", "--", "true"}},
 		{[]string{unknownKey, "cgroup"}, []string{"run", "--config", unknownKey, "--", "true"}},
-		{[]string{wrongType, "cpu_shares"}, []string{"run", "--config", wrongType, "--", "true"}},
+		{[]string{wrongType + ":3", "many"}, []string{"run", "--config", wrongType, "--", "true"}},
 		{[]string{noYAML}, []string{"run", "--config", noYAML, "--", "true"}},
-		{[]string{"1K"}, withRootfs("--memory", "1K")},
+		{[]string{"memory"}, withRootfs("--memory", "1K")},
 		{[]string{"-5"}, withRootfs("--memory=-5")},
 		{[]string{"10Q"}, withRootfs("--memory", "10Q")},
 		{[]string{"FLY"}, withRootfs("--cap-add", "FLY")},
@@ -42,7 +42,8 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--no-such-flag"}, withRootfs("--no-such-flag")},
 		{[]string{"no-such-profile.json"}, withRootfs("--security-opt", "seccomp=no-such-profile.json")},
 		{[]string{"frobnicate"}, []string{"frobnicate"}},
-		{[]string{"UPPER/case"}, []string{"pull", "UPPER/case"}},
+		{[]string{"alpine/UPPER"}, []string{"pull", "alpine/UPPER"}},
+		{[]string{"4096"}, withRootfs("--cpuset-cpus", "4096")},
 		{[]string{"nobody"}, []string{"inspect", "nobody"}},
 		{[]string{"nobody"}, []string{"stop", "nobody"}},
 		{[]string{"nobody"}, []string{"kill", "nobody"}},

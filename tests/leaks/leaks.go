@@ -39,8 +39,8 @@ type Snapshot struct {
 // the root and the state directory. What matches a pattern stays with all
 // that is below it.
 var kept = struct{ root, state []string }{
-	root:  []string{"index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
-	state: []string{"bin", "root", "seccomp", "containers/.lock", "containers/.swept"},
+	root:  []string{"cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
+	state: []string{"bin", "root", "containers/.lock", "containers/.swept"},
 }
 
 // emptied are directories that stay, but without what was in them.
