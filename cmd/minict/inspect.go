@@ -107,8 +107,8 @@ func (a *app) inspect(ctx context.Context, ref, kind string) (any, error) {
 		}
 	}
 	img, err := a.inspectImage(ctx, ref)
-	if errors.Is(err, image.ErrUnknown) && kind == "" {
-		return nil, fmt.Errorf("No such object: %s", ref) //nolint:staticcheck // Docker's words
+	if kind == "" && (errors.Is(err, image.ErrUnknown) || errors.Is(err, image.ErrReference)) {
+		return nil, fmt.Errorf("no such container or image: %s", ref)
 	}
 	return img, err
 }

@@ -31,10 +31,9 @@ func (a *app) runCommand() *cobra.Command {
 			return a.run(cmd.Context(), r, args, x)
 		},
 	}
-	r.register(cmd.Flags())
 	f := cmd.Flags()
-	f.BoolVarP(&r.detach, "detach", "d", false, "run in the background and print the id")
-	f.BoolVar(&r.remove, "rm", false, "remove the container when it has ended")
+	r.register(f)
+	r.registerRun(f)
 	f.StringVar(&x.detachKeys, "detach-keys", "", detachKeysUsage)
 	f.BoolVar(&x.sigProxy, "sig-proxy", true, "pass signals on to the container")
 	f.StringVar(&x.explain, "explain", "", "print each step of the set-up and its time; =plan prints the steps and runs nothing")

@@ -89,6 +89,9 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
 		if value.Kind != yaml.ScalarNode {
 			return fmt.Errorf("line %d: the value of %q is not a string", value.Line, key.Value)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
 
 	"minict/container"
@@ -64,6 +65,12 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	r.registerLimits(f)
 	r.registerRights(f)
 	f.Bool("help", false, "print this text") // without -h, which is the host name
+}
+
+// registerRun registers what create has no use for.
+func (r *runFlags) registerRun(f *pflag.FlagSet) {
+	f.BoolVarP(&r.detach, "detach", "d", false, "run in the background and print the id")
+	f.BoolVar(&r.remove, "rm", false, "remove the container when it has ended")
 }
 
 func (r *runFlags) registerImage(f *pflag.FlagSet) {
@@ -227,6 +234,9 @@ func (r *runFlags) readLimits(o *container.Options) (err error) {
 	if r.memory != "" {
 		if l.Memory, err = container.ParseBytes("memory limit", r.memory); err != nil {
 			return err
+		}
+		if l.Memory != 0 && l.Memory < container.MinMemory {
+			return fmt.Errorf("invalid memory limit %q: the least is %s", r.memory, units.BytesSize(container.MinMemory))
 		}
 	}
 	if r.memorySwap != "" {

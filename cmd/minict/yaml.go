@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -40,7 +41,7 @@ func decodeYAML(name string, data []byte, into any) error {
 		return nil // an empty file
 	}
 	if err != nil {
-		return fmt.Errorf("%s:%s", name, yamlError(err))
+		return fmt.Errorf("%s:%s", name, yamlError(data, err))
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: more than one document", name)
@@ -50,7 +51,7 @@ func decodeYAML(name string, data []byte, into any) error {
 
 // yamlError is the first of the library's errors, without its words about Go:
 // "3: unknown key "memroy"", to be put behind the file's name.
-func yamlError(err error) string {
+func yamlError(data []byte, err error) string {
 	text := err.Error()
 	var several *yaml.TypeError
 	if errors.As(err, &several) && len(several.Errors) > 0 {
@@ -62,26 +63,49 @@ func yamlError(err error) string {
 		return " " + text
 	}
 	line, text, _ := strings.Cut(rest, ": ")
-	return line + ": " + plainYAMLError(text)
+	return line + ": " + plainYAMLError(data, line, text)
 }
 
-func plainYAMLError(text string) string {
+func plainYAMLError(data []byte, line, text string) string {
 	if key, ok := between(text, "field ", " not found in type "); ok {
 		return fmt.Sprintf("unknown key %q", key)
 	}
 	if key, ok := between(text, `mapping key "`, `" already defined`); ok {
 		return fmt.Sprintf("key %q is given twice", key)
 	}
-	if value, ok := strings.CutPrefix(text, "cannot unmarshal "); ok {
-		value, kind, _ := strings.Cut(value, " into ")
-		if _, v, ok := strings.Cut(value, " "); ok {
-			value = strings.Trim(v, "`")
-		} else {
-			value = "a " + strings.TrimPrefix(value, "!!")
-		}
-		return fmt.Sprintf("%s is not %s", value, kindName(kind))
+	text, ok := strings.CutPrefix(text, "cannot unmarshal ")
+	if !ok {
+		return text
 	}
-	return text
+	what, kind, _ := strings.Cut(text, " into ")
+	tag, value, _ := strings.Cut(what, " ")
+	value = strings.Trim(value, "`")
+	var key string
+	var document yaml.Node
+	if n, err := strconv.Atoi(line); err == nil && yaml.Unmarshal(data, &document) == nil {
+		if key = keyAt(&document, n, tag, value); key != "" {
+			key += ": "
+		}
+	}
+	if value == "" {
+		value = tagName(tag)
+	}
+	return fmt.Sprintf("%s%s is not %s", key, value, kindName(kind))
+}
+
+// keyAt finds the key of a value that the library has complained of: on this
+// line, of this kind, and beginning so.
+func keyAt(n *yaml.Node, line int, tag, value string) string {
+	for i, child := range n.Content {
+		value := strings.TrimSuffix(value, "...")
+		if n.Kind == yaml.MappingNode && i%2 == 1 && child.Line == line && child.ShortTag() == tag && strings.HasPrefix(child.Value, value) {
+			return n.Content[i-1].Value
+		}
+		if key := keyAt(child, line, tag, value); key != "" {
+			return key
+		}
+	}
+	return ""
 }
 
 func between(s, before, after string) (string, bool) {
@@ -90,9 +114,22 @@ func between(s, before, after string) (string, bool) {
 	return s, ok && found
 }
 
+// tagName says what a YAML tag is in words.
+func tagName(tag string) string {
+	switch tag {
+	case "!!seq":
+		return "a list"
+	case "!!map":
+		return "a map"
+	}
+	return "this"
+}
+
 // kindName says what a Go type is in words.
 func kindName(kind string) string {
 	switch {
+	case strings.HasPrefix(kind, "struct"), strings.HasPrefix(kind, "main."), strings.HasPrefix(kind, "registry."):
+		return "a section with keys of its own"
 	case strings.HasPrefix(kind, "[]"):
 		return "a list"
 	case strings.HasPrefix(kind, "map"):
@@ -103,8 +140,6 @@ func kindName(kind string) string {
 		return "a number"
 	case strings.Contains(kind, "bool"):
 		return "true or false"
-	case strings.Contains(kind, "string"):
-		return "a string"
 	}
-	return "a section with keys of its own"
+	return "a string"
 }
