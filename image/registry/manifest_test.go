@@ -18,7 +18,7 @@ import (
 const someManifest = `{"schemaVersion":2,"config":{},"layers":[]}`
 
 // manifestFaults are the lines of the fault matrix as they happen to a
-// manifest, asked for by tag; byDigest of them can only happen to a digest.
+// manifest that is asked for by its tag.
 var manifestFaults = []struct {
 	name string
 	on   func(w http.ResponseWriter, r *http.Request, n int) bool
