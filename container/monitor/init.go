@@ -15,6 +15,7 @@ import (
 // it was not found, 126 if it can't be executed.
 func Init(args []string) (code int) {
 	runtime.LockOSThread()
+	setName("minict-init")
 	if len(args) < 3 {
 		return 2
 	}

@@ -13,6 +13,7 @@ package monitor
 import (
 	"runtime"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -53,6 +54,7 @@ func Main() {
 	runtime.LockOSThread()
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
+	setName("minict-monitor")
 	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, program: readOnly(), log: logFile{fd: -1, dir: -1}}
 	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
 	if m.catch() != nil {
@@ -70,6 +72,13 @@ func Main() {
 		m.turn()
 	}
 	m.finish()
+}
+
+// setName sets what ps shows: the name of the file would be a number.
+func setName(name string) {
+	if p, err := unix.BytePtrFromString(name); err == nil {
+		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(p)), 0, 0, 0)
+	}
 }
 
 // await waits for Start. If the command ends before, there is none.

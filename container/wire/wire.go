@@ -36,10 +36,10 @@
 // The command that starts a container sends Start on the monitor's own socket;
 // any other connects to the socket in the container's run directory and sends
 // Exec or Attach. Descriptors comes before Start or Exec if there are more
-// inputs than one message carries. The answer is Failed and the end of the
-// connection, or, if FlagTimed asks for it, Clocks, and then Started. From
-// then on the connection belongs to one process: the one that it started, or
-// the container's first. Its output comes if FlagOutput is set, and at last
+// inputs than one message carries. The answer is Clocks, if FlagTimed asks for
+// them, and then Started, or Failed and the end of the connection. With Started
+// the connection belongs to one process: the one that it started, or the
+// container's first. Its output comes if FlagOutput is set, and at last
 // Exited, after all output and after everything that the container leaves
 // behind was cleaned up.
 //
