@@ -91,7 +91,7 @@ func (r *runFlags) registerNetwork(f *pflag.FlagSet) {
 
 func (r *runFlags) registerFiles(f *pflag.FlagSet) {
 	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "`[source:]target[:ro]`: a directory, or a named volume")
-	f.StringArrayVar(&r.mounts, "mount", nil, "a `mount` in full: type=bind,source=/a,target=/b[,readonly]; also type=volume, type=tmpfs")
+	f.StringArrayVar(&r.mounts, "mount", nil, "a `mount` in full: type=bind,source=/a,target=/b or type=tmpfs,target=/t")
 	f.StringArrayVar(&r.tmpfs, "tmpfs", nil, "`target[:options]`: an empty file system in memory")
 	f.BoolVar(&r.readOnly, "read-only", false, "make its root file system read-only")
 }
