@@ -4,8 +4,7 @@
 // numbers, and all of it ends with the program, however that ends.
 //
 // Cgroups are not part of it: they are the machine's, so that what is tested
-// is the machine's hierarchies. A lock lets one such program at a time use
-// them.
+// is the machine's hierarchies.
 package host
 
 import (
@@ -28,8 +27,6 @@ const Name = "testhost"
 // role is the environment variable by which a program that was started again
 // knows what it is there for.
 const role = "MINICT_TEST_HOST"
-
-const lockFile = "/run/lock/minict-tests"
 
 // Run calls body on a private host and returns its exit code. For that it
 // starts the program again, with the same arguments, so it has to be called
@@ -57,14 +54,6 @@ func Run(body func() int) int {
 func outside() (int, error) {
 	if os.Geteuid() != 0 {
 		return 0, errors.New("the tests set up containers: run them as root")
-	}
-	lock, err := os.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return 0, fmt.Errorf("lock %s: %w", lockFile, err)
 	}
 	runtime.LockOSThread() // the parent-death signal follows the thread
 	init := again("init")

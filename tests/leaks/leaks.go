@@ -33,6 +33,7 @@ type Snapshot struct {
 	dirs  Dirs
 	lines map[string]int // a line can be there more than once
 	procs map[string]int // the pids behind the lines of running processes
+	owned *owned         // of a snapshot that others are compared with
 }
 
 // kept are the files that stay when no container is left, as patterns below
@@ -46,12 +47,24 @@ var kept = struct{ root, state []string }{
 // emptied are directories that stay, but without what was in them.
 var emptied = []string{"containers", "names", "ingest", "trash", "volumes"}
 
-// Take makes a snapshot. A process that has ended and only waits for PID 1 to
-// reap it is not there any more.
+// Take makes the snapshot with which the host is compared later. It makes the
+// state directory's directory of containers, to see which come and go.
 func Take(dirs Dirs) (Snapshot, error) {
+	owned, err := watchOwned(dirs.State)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s, err := look(dirs)
+	s.owned = owned
+	return s, err
+}
+
+// look makes a snapshot. A process that has ended and only waits for PID 1 to
+// reap it is not there any more.
+func look(dirs Dirs) (Snapshot, error) {
 	s := Snapshot{dirs: dirs, lines: map[string]int{}, procs: map[string]int{}}
-	for _, look := range []func() error{s.mounts, s.cgroups, s.processes, s.sockets, s.links, s.files} {
-		if err := look(); err != nil {
+	for _, part := range []func() error{s.mounts, s.cgroups, s.processes, s.sockets, s.links, s.files} {
+		if err := part(); err != nil {
 			return s, err
 		}
 	}
@@ -64,11 +77,10 @@ func Take(dirs Dirs) (Snapshot, error) {
 func (before Snapshot) Since(patience time.Duration) ([]string, error) {
 	deadline := time.Now().Add(patience)
 	for {
-		now, err := Take(before.dirs)
+		now, fresh, err := before.fresh()
 		if err != nil {
 			return nil, err
 		}
-		fresh := now.minus(before)
 		pid, running := now.firstProcess(fresh)
 		if !running || !ends(pid, deadline) {
 			return fresh, nil
@@ -79,11 +91,10 @@ func (before Snapshot) Since(patience time.Duration) ([]string, error) {
 // Sweep ends the processes and removes the cgroups that are not in the
 // snapshot, so that one test's leak is not the next one's.
 func (before Snapshot) Sweep() error {
-	now, err := Take(before.dirs)
+	now, fresh, err := before.fresh()
 	if err != nil {
 		return err
 	}
-	fresh := now.minus(before)
 	for _, line := range fresh {
 		if pid, ok := now.procs[line]; ok {
 			unix.Kill(pid, unix.SIGKILL)
@@ -99,15 +110,22 @@ func (before Snapshot) Sweep() error {
 	return nil
 }
 
-func (s Snapshot) minus(before Snapshot) []string {
-	var fresh []string
-	for line, n := range s.lines {
-		if n > before.lines[line] {
-			fresh = append(fresh, line)
+// fresh looks at the host again and lists what is new, and ours.
+func (before Snapshot) fresh() (now Snapshot, lines []string, err error) {
+	if now, err = look(before.dirs); err != nil {
+		return now, nil, err
+	}
+	if err := before.owned.update(); err != nil {
+		return now, nil, err
+	}
+	for line, n := range now.lines {
+		dir, cgroup := strings.CutPrefix(line, "cgroup ")
+		if n > before.lines[line] && !(cgroup && before.owned.foreign(dir)) {
+			lines = append(lines, line)
 		}
 	}
-	sort.Strings(fresh)
-	return fresh
+	sort.Strings(lines)
+	return now, lines, nil
 }
 
 func (s Snapshot) firstProcess(lines []string) (pid int, found bool) {

@@ -51,7 +51,14 @@ func TestEveryKindOfLeakIsSeen(t *testing.T) {
 
 	hierarchies, err := host.Cgroups()
 	check(t, err)
+	ours := filepath.Join(dirs.State, "containers", "leak-of-a-test")
+	check(t, os.Mkdir(ours, 0o700))
+	check(t, os.Remove(ours))
 	for _, hierarchy := range hierarchies {
+		foreign := filepath.Join(hierarchy.Dir, "minict", "leak-of-a-neighbour")
+		check(t, os.MkdirAll(foreign, 0o755))
+		nothing(0)
+		check(t, os.Remove(foreign))
 		group := filepath.Join(hierarchy.Dir, "minict", "leak-of-a-test")
 		check(t, os.MkdirAll(group, 0o755))
 		wants("cgroup " + group)
@@ -93,7 +100,7 @@ func TestEveryKindOfLeakIsSeen(t *testing.T) {
 
 // The orphan lives for a while after the test has started to look.
 func TestProcessesAreWaitedFor(t *testing.T) {
-	before, err := Take(Dirs{})
+	before, err := Take(Dirs{State: t.TempDir()})
 	check(t, err)
 	check(t, exec.Command("sh", "-c", "sleep 0.3 >/dev/null 2>&1 &").Run())
 	if found, err := before.Since(0); err != nil || len(found) != 1 {
