@@ -69,6 +69,8 @@ func (c *compiler) mask(p string, empty plan.Slot) {
 	c.b.Call(plan.Jump)
 	c.b.SkipFrom(test, int(unix.ENOTDIR))
 	c.b.Call(unix.SYS_OPEN_TREE, c.null.Value(), same, plan.Int(cloneTree|emptyPath)).Into(cover)
+	// Or its mode and owner could be changed through the mask, on the host.
+	c.setAttr(cover, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	c.b.JumpTo(toMove)
 	c.b.Call(unix.SYS_MOVE_MOUNT, cover.Value(), same, target.Value(), same, plan.Int(onto))
 	c.b.JumpTo(first)

@@ -95,14 +95,32 @@ func (c *compiler) rlimits(p *specs.Process) error {
 func (c *compiler) streams(p *specs.Process) {
 	c.step("connect", "stdin, stdout, stderr", "", "the only descriptors that it gets")
 	for i, s := range c.std {
-		c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+		c.stream(i, s, p.User.UID)
 	}
-	if p.User.UID == 0 {
-		return
+}
+
+// stream puts one descriptor in place. The container gets its own /dev/null
+// and not the host's: whoever has that open can change its mode and owner, for
+// the whole machine.
+func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
+	test := c.b.Len()
+	c.isDevice(s, plan.Arg{}, unix.S_IFCHR, 1, 3)
+	own := c.b.Slot()
+	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC
+	ready := c.b.Len()
+	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/dev/null"), plan.Int(flags)).Into(own)
+	c.isDevice(own, plan.Arg{}, unix.S_IFCHR, 1, 3)
+	c.b.Call(unix.SYS_DUP3, own.Value(), plan.Int(i), plan.Int(0))
+	jump := c.b.Len()
+	c.b.Call(plan.Jump)
+	for at := test; at < ready; at++ {
+		c.b.SkipFrom(at, int(unix.EEXIST))
 	}
-	for i := range c.std {
-		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(p.User.UID), plan.Int(-1)).Flag(plan.AnyError)
+	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+	if owner != 0 {
+		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(owner), plan.Int(-1)).Flag(plan.AnyError)
 	}
+	c.b.JumpTo(jump)
 }
 
 // keyring takes a new session keyring: keyrings have no namespace. Without
@@ -268,7 +286,14 @@ func (c *compiler) finish(p *specs.Process) {
 	if !c.opt.Orphan {
 		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
 	}
-	c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(3), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
+	if c.init == plan.NoSlot {
+		// Before execve and not by it: the program, its interpreter and
+		// its loader are found by paths that are the image's, and such a
+		// path could lead through /proc/self/fd (CVE-2024-21626).
+		c.b.Call(plan.CloseFrom, plan.Int(3))
+	} else {
+		c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(3), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
+	}
 	c.b.Call(unix.SYS_RT_SIGPROCMASK, plan.Int(unix.SIG_SETMASK), c.b.Data(make([]byte, 8)), plan.Int(0), plan.Int(8))
 }
 

@@ -36,6 +36,7 @@ func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno u
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
 	if errno == 0 && pid == 0 {
+		m.defaultSignals()
 		failed, errno := m.run(ops)
 		if failed == 0 {
 			failed, errno = ops, unix.ENOEXEC // a plan without execve
@@ -49,4 +50,17 @@ func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno u
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return pid, errno
+}
+
+// defaultSignals gives every signal its default action. clone3 has done so for
+// those that had a handler, but not for those that the launcher was started
+// with as ignored and that the Go runtime leaves alone.
+//
+//go:nosplit
+//go:norace
+func (m *machine) defaultSignals() {
+	const signals = 64
+	for n := uintptr(1); n <= signals; n++ { // SIGKILL and SIGSTOP are refused, and have it
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&m.action)), 0, 8, 0, 0)
+	}
 }

@@ -118,6 +118,7 @@ func (p *Program) Start() (*Child, error) {
 		return nil, err
 	}
 	defer unix.Close(pipe[0])
+	p.m.pipe = uintptr(pipe[1])
 	pid, pidfd, errno := p.clone(len(ops))
 	unix.Close(pipe[1])
 	if errno != 0 {

@@ -18,10 +18,12 @@ type machine struct {
 	data   uintptr
 	slots  unsafe.Pointer // [n]uint64
 	report *report
+	pipe   uintptr // closes with execve or with the child's end
 
 	// What would be variables on the stack, which has no room for them.
-	args [6]uintptr
-	how  unix.OpenHow
+	args   [6]uintptr
+	how    unix.OpenHow
+	action [4]uint64 // struct sigaction: SIG_DFL, nothing masked
 }
 
 // report is memory shared by the launcher and the child.
@@ -120,6 +122,8 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		return 0, expect(uint32(*(*byte)(address(a[0]))) == uint32(a[1]), a[2])
 	case plan.Expect32:
 		return 0, expect(*(*uint32)(address(a[0]))&uint32(a[2]) == uint32(a[1]), a[3])
+	case plan.CloseFrom:
+		return 0, m.closeFrom(a[0])
 	case plan.Rmdir:
 		return 0, rmdir(a[0])
 	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
@@ -127,6 +131,20 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	}
 	r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
 	return r, e
+}
+
+// closeFrom is plan.CloseFrom.
+//
+//go:nosplit
+//go:norace
+func (m *machine) closeFrom(first uintptr) unix.Errno {
+	if m.pipe > first {
+		if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, m.pipe-1, 0); errno != 0 {
+			return errno
+		}
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, max(first, m.pipe+1), uintptr(^uint32(0)), 0)
+	return errno
 }
 
 //go:nosplit

@@ -148,6 +148,10 @@ const (
 	// Expect32 (address, value, mask, errno) fails with errno unless the
 	// 32 bits at the address, masked, are the value.
 	Expect32
+	// CloseFrom (fd) closes all descriptors from fd on, but the one by
+	// which the launcher learns of the end of the set-up: a pipe, which
+	// closes by execve.
+	CloseFrom
 	// Rmdir (path) removes an empty directory, waiting for a short time
 	// while it is busy: a cgroup stays so until the kernel has buried the
 	// last process, and tells nobody (v1) when it has.
