@@ -101,7 +101,7 @@ func (d *draft) resolve(ctx context.Context, o *Options, find Find) error {
 		return d.checkRootfs()
 	}
 	if find == nil {
-		return invalidf("no image given, and no root directory")
+		return invalidf("no image given, and no rootfs")
 	}
 	return d.m.Store.View(ctx, func(tx *store.Tx) error {
 		img, err := find(tx)
@@ -178,10 +178,10 @@ func (d *draft) complete(o *Options, img *store.Image, config *v1.ImageConfig) e
 func (d *draft) checkRootfs() error {
 	st, err := os.Stat(d.config.Rootfs)
 	if err != nil {
-		return failf(ErrInvalid, "root directory: %w", err)
+		return failf(ErrInvalid, "rootfs: %w", err)
 	}
 	if !st.IsDir() {
-		return invalidf("root directory %s: not a directory", d.config.Rootfs)
+		return invalidf("rootfs %s: not a directory", d.config.Rootfs)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 	if c.Rootfs != "" {
 		root, err := overlay.Bind(c.Rootfs)
 		if err != nil {
-			return nil, failf(ErrInvalid, "root directory: %w", err)
+			return nil, failf(ErrInvalid, "rootfs: %w", err)
 		}
 		return root, nil
 	}
