@@ -245,8 +245,13 @@ func (d *draft) close() {
 	}
 }
 
-// discard removes what there is of the container, and gives up the claim.
+// discard removes what there is of the container, and gives up the claim. The
+// cgroup is there if the monitor was killed while it started the container.
 func (d *draft) discard() error {
+	if err := d.m.removeCgroup(context.Background(), d.claim.id); err != nil {
+		d.claim.pass() // the next sweep tries again
+		return err
+	}
 	return d.m.purge(d.claim, d.config)
 }
 

@@ -73,6 +73,11 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 	session, l, err := m.restart(ctx, claim, c, r)
 	if err != nil {
 		m.noteFailure(id, err)
+		// The cgroup is there if the monitor was killed meanwhile.
+		if left := m.removeCgroup(context.WithoutCancel(ctx), id); left != nil {
+			claim.pass() // the next sweep tries again
+			return Ended{}, errors.Join(err, left)
+		}
 		return Ended{}, errors.Join(err, claim.release())
 	}
 	return l.attend(ctx, session)
