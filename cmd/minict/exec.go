@@ -29,7 +29,10 @@ func (a *app) execCommand() *cobra.Command {
 			}
 			o.Env = append(env, o.Env...)
 			if !detach {
-				o.Streams = a.foreground(o.OpenStdin, detachKeys)
+				var err error
+				if o.Streams, err = a.foreground(o.OpenStdin, detachKeys); err != nil {
+					return err
+				}
 			}
 			ended, err := a.manager().Exec(cmd.Context(), args[0], &o)
 			if err != nil {

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"minict/container"
+	"minict/container/attach"
 )
 
 func (a *app) startCommand() *cobra.Command {
@@ -28,7 +30,10 @@ func (a *app) startCommand() *cobra.Command {
 			if len(args) > 1 {
 				return errors.New("only one container can be attached to")
 			}
-			s := a.foreground(interactive, detachKeys)
+			s, err := a.foreground(interactive, detachKeys)
+			if err != nil {
+				return err
+			}
 			ended, err := a.manager().Start(cmd.Context(), args[0], container.RunOptions{Streams: s})
 			if err != nil {
 				return err
@@ -43,12 +48,15 @@ func (a *app) startCommand() *cobra.Command {
 }
 
 // foreground connects this command's streams.
-func (a *app) foreground(stdin bool, detachKeys string) *container.Streams {
+func (a *app) foreground(stdin bool, detachKeys string) (*container.Streams, error) {
+	if _, err := attach.ParseKeys(detachKeys); err != nil {
+		return nil, fmt.Errorf("--detach-keys: %w", err)
+	}
 	s := &container.Streams{Out: a.out, Err: a.err, DetachKeys: detachKeys}
 	if stdin {
 		s.In = a.in
 	}
-	return s
+	return s, nil
 }
 
 func (a *app) attachCommand() *cobra.Command {
@@ -60,7 +68,10 @@ func (a *app) attachCommand() *cobra.Command {
 		Example: "  minict attach shell    # ctrl-p ctrl-q leaves it running",
 		Args:    needs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s := a.foreground(!noStdin, detachKeys)
+			s, err := a.foreground(!noStdin, detachKeys)
+			if err != nil {
+				return err
+			}
 			s.NoSignals = !sigProxy
 			ended, err := a.manager().Attach(cmd.Context(), args[0], *s)
 			if err != nil {

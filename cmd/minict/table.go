@@ -17,13 +17,16 @@ const formatUsage = "print by a Go `template`, or json"
 
 // table prints rows under a header, with columns that line up.
 func table(w io.Writer, header string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	t := columns(w)
 	fmt.Fprintln(t, header)
 	for _, r := range rows {
 		fmt.Fprintln(t, strings.Join(r, "\t"))
 	}
 	return t.Flush()
 }
+
+// columns lines up what stands between tabs, as wide as Docker does.
+func columns(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 10, 1, 3, ' ', 0) }
 
 // formatted prints each row by --format: json, a template of Go, or "table"
 // and a template, for lines under a header that line up. The header is a row
@@ -43,7 +46,7 @@ func formatted[T any](w io.Writer, format string, header T, rows []T) error {
 		return err
 	}
 	if isTable {
-		lines := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+		lines := columns(w)
 		defer lines.Flush()
 		w, rows = lines, slices.Insert(slices.Clone(rows), 0, header)
 	}
