@@ -35,16 +35,19 @@ func TestAutoRemove(t *testing.T) {
 	h.gone()
 }
 
-// The plan is undone when the container has ended, before that is told.
+// The plan is undone when the container has ended, before that is told, also
+// by a monitor that had been idle and forgot it.
 func TestUndo(t *testing.T) {
-	h := newHost(t)
-	file := h.data + "/undo"
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.foreground(program{script: "test -e " + file, undo: file}, Container{}, nil)
-	if _, err := os.Stat(file); err == nil {
-		t.Error("not undone")
+	for _, script := range []string{"true", "sleep 1.5"} {
+		h := newHost(t)
+		file := h.data + "/undo"
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.foreground(program{script: script + "; test -e " + file, undo: file}, Container{}, nil)
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("%s: not undone", script)
+		}
 	}
 }
 

@@ -81,19 +81,22 @@ func replace(dir int, name string, data []byte) error {
 // cleanUp removes what the container leaves behind: what it was told to, if it
 // was to be removed now, and the run directory. The lock goes last. As long as
 // it is held, everything else is known to be somebody's.
+//
+// The first path that can't be removed ends it, since what comes later must
+// not go before. The run directory stays then: it is what tells the sweep that
+// there is something to do.
 func (m *monitor) cleanUp(now wire.Removal) {
 	m.log.close()
 	if m.start.Removal&now != 0 {
 		for _, path := range m.start.Remove {
-			removePath(path)
+			if err := removePath(path); err != nil && err != unix.ENOENT {
+				m.unfinished = true
+				break
+			}
 		}
 	}
-	if m.runDir >= 0 {
-		empty(m.runDir, lockName)
-		unix.Unlinkat(m.runDir, lockName, 0)
-		// Who has seen the lock go may have made the directory theirs.
-		unix.Rmdir(m.start.RunDir)
-		unix.Close(m.runDir)
+	if m.runDir >= 0 && !m.unfinished {
+		m.removeRunDir()
 	}
 	if m.listener >= 0 {
 		unix.Close(m.listener)
@@ -102,4 +105,13 @@ func (m *monitor) cleanUp(now wire.Removal) {
 	if m.lock >= 0 {
 		unix.Close(m.lock)
 	}
+}
+
+func (m *monitor) removeRunDir() {
+	if empty(m.runDir, lockName) != nil {
+		return
+	}
+	unix.Unlinkat(m.runDir, lockName, 0)
+	// Who has seen the lock go may have made the directory theirs.
+	unix.Rmdir(m.start.RunDir)
 }

@@ -21,6 +21,16 @@ func (m *monitor) idle() {
 		s := pages(uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 		release(&s)
 	}
+	for _, p := range m.processes {
+		p.forgetPlan()
+	}
+}
+
+// forgetPlan drops the pages of the plan that carrying it out has changed. What
+// is left to be done of it, the Undo phase, is read from the file once more.
+func (p *process) forgetPlan() {
+	unix.Madvise(p.mem, unix.MADV_DONTNEED)
+	p.forgotten = true
 }
 
 // segment is a part of memory.

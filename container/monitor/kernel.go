@@ -17,8 +17,8 @@ func readFile(path string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 4096)
-	n, err := unix.Read(fd, buf)
+	var buf [4096]byte
+	n, err := unix.Read(fd, buf[:])
 	if err != nil {
 		return "", err
 	}

@@ -127,7 +127,7 @@ func (m *monitor) ended(p *process) {
 	if p == m.main {
 		return
 	}
-	p.release()
+	m.release(p)
 	for i, other := range m.processes {
 		if other == p {
 			m.processes = append(m.processes[:i:i], m.processes[i+1:]...)

@@ -44,6 +44,8 @@ type monitor struct {
 	active  bool       // since the last time it went idle
 	program [2]segment // what can be dropped meanwhile
 	killAt  time.Time
+
+	unfinished bool // something could not be undone
 }
 
 // Main is the life of a monitor, from its first message to the container's
@@ -168,7 +170,7 @@ func (m *monitor) publish() *wire.Failed {
 // why it could not.
 func (m *monitor) abandon(owner *client, failed *wire.Failed) {
 	if m.main != nil {
-		m.main.release()
+		m.release(m.main)
 	}
 	m.cleanUp(wire.RemoveOnFailure)
 	wire.Send(owner.fd, failed.Append(nil))
@@ -186,7 +188,7 @@ func (m *monitor) finish() {
 			m.ended(p)
 		}
 	}
-	m.main.release()
+	m.release(m.main)
 	if m.start.ExitDir != "" && m.start.Removal&wire.RemoveAtEnd == 0 {
 		m.writeExit(exit)
 	}

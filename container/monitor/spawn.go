@@ -36,6 +36,8 @@ type process struct {
 
 	program *launch.Program
 	mem     []byte // the plan
+	// forgotten says that mem is as it was in the file: see forgetPlan.
+	forgotten bool
 }
 
 func (p *process) running() bool { return p.pidfd >= 0 }
@@ -77,7 +79,7 @@ func (m *monitor) spawn(r request) (*process, *wire.Failed) {
 	r.owner.clocks(p)
 	if failed != nil {
 		p.hangUp()
-		p.release()
+		m.release(p)
 		return nil, failed
 	}
 	m.processes = append(m.processes, p)
@@ -138,10 +140,13 @@ func stepFailure(err error) *wire.Failed {
 	return &wire.Failed{Step: uint32(f.Step), Errno: uint32(f.Errno), Exec: f.Exec}
 }
 
-// release undoes the plan and forgets it.
-func (p *process) release() {
+// release undoes the plan of a process and forgets it. What it can't undo is
+// left to the sweep.
+func (m *monitor) release(p *process) {
 	if p.program != nil {
-		p.program.Run(plan.Undo) // what it can't undo is left to the sweep
+		if p.program.Run(plan.Undo) != nil {
+			m.unfinished = true
+		}
 		p.program.Close()
 		p.program = nil
 	}
