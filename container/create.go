@@ -175,7 +175,12 @@ func (d *draft) complete(o *Options, img *store.Image, config *v1.ImageConfig) e
 	return d.m.writeRunConfig(c)
 }
 
+// checkRootfs looks whether the directory instead of an image, if there is to
+// be one, is one.
 func (d *draft) checkRootfs() error {
+	if d.config.Rootfs == "" {
+		return nil
+	}
 	st, err := os.Stat(d.config.Rootfs)
 	if err != nil {
 		return failf(ErrInvalid, "rootfs: %w", err)

@@ -81,7 +81,7 @@ func (m *Manager) compileExec(c *Config, target *process, o *ExecOptions) (*atta
 	if err := f.rights(c); err != nil {
 		return nil, err
 	}
-	filter, err := m.filter(c, f.Bounding)
+	filter, err := m.filter(c)
 	if err != nil {
 		return nil, err
 	}

@@ -166,16 +166,19 @@ func hostDevices(dir string) ([]specs.LinuxDevice, error) {
 }
 
 // filter is the container's compiled seccomp filter, nil for none.
-func (m *Manager) filter(c *Config, bounding []string) (*minictruntime.Filter, error) {
+func (m *Manager) filter(c *Config) (*minictruntime.Filter, error) {
 	if c.Privileged && c.Seccomp == SeccompDefault || c.Seccomp == SeccompUnconfined {
 		return nil, nil
 	}
+	own, err := permitted()
+	if err != nil {
+		return nil, err
+	}
 	cache := seccomp.Cache{Dir: filepath.Join(m.Root, "cache", "seccomp"), Arch: runtime.GOARCH}
-	set := c.capabilitySet(bounding)
+	set := c.capabilitySet(capabilityNames(own))
 	var (
 		program []byte
 		flags   uint32
-		err     error
 	)
 	if c.Seccomp == SeccompFile {
 		program, flags, err = cache.Load([]byte(c.SeccompProfile), set)

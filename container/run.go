@@ -29,17 +29,15 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	monitor, err := attach.Spawn(m.State)
-	if err != nil {
-		return Ended{}, failf(ErrSetup, "start monitor: %w", err)
-	}
-	defer monitor.Close()
+	ready := m.getReady()
 	d, err := m.draft(ctx, o, find)
+	with := <-ready
+	defer with.close()
 	if err != nil {
 		return Ended{}, err
 	}
 	defer d.close()
-	l := launch{m: m, claim: d.claim, config: d.config, monitor: monitor, options: r, fresh: true}
+	l := launch{m: m, claim: d.claim, config: d.config, with: with, options: r, fresh: true}
 	session, err := l.create(ctx, d)
 	if err != nil {
 		d.close()
@@ -84,24 +82,46 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	monitor, err := attach.Spawn(m.State)
-	if err != nil {
-		return nil, nil, failf(ErrSetup, "start monitor: %w", err)
-	}
-	defer monitor.Close()
+	ready := m.getReady()
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
-	if c.Rootfs != "" {
-		if err := d.checkRootfs(); err != nil {
-			return nil, nil, err
-		}
+	err := d.checkRootfs()
+	if err == nil {
+		err = m.makeVolumes(c, d.openRoot)
 	}
-	if err := m.makeVolumes(c, d.openRoot); err != nil {
+	l := &launch{m: m, claim: claim, config: c, with: <-ready, options: r}
+	defer l.with.close()
+	if err != nil {
 		return nil, nil, err
 	}
-	l := &launch{m: m, claim: claim, config: c, monitor: monitor, options: r}
 	session, err := l.start(ctx, d)
 	return session, l, err
+}
+
+// surroundings are what any container is started with.
+type surroundings struct {
+	monitor *attach.Monitor
+	host    runtime.Host
+	err     error
+}
+
+// getReady starts a monitor and looks at the machine. Most of that is waiting.
+func (m *Manager) getReady() <-chan surroundings {
+	ready := make(chan surroundings, 1)
+	go func() {
+		var s surroundings
+		if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
+			s.host, s.err = runtime.Probe()
+		}
+		ready <- s
+	}()
+	return ready
+}
+
+func (s surroundings) close() {
+	if s.monitor != nil {
+		s.monitor.Close()
+	}
 }
 
 // noteFailure keeps why a start failed, for inspect.
@@ -124,7 +144,7 @@ type launch struct {
 	m       *Manager
 	claim   *claim
 	config  *Config
-	monitor *attach.Monitor
+	with    surroundings
 	options RunOptions
 	fresh   bool // it is made by the same command, and goes if it fails
 	signals *signals
@@ -147,30 +167,35 @@ func (l *launch) create(ctx context.Context, d *draft) (*attach.Session, error) 
 
 // start hands everything to the monitor, and waits until the program runs.
 func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
+	if l.with.err != nil {
+		return nil, failf(ErrSetup, "%w", l.with.err)
+	}
 	// New files are what takes longest here: they are made meanwhile.
 	files := make(chan error, 1)
 	go func() { files <- l.m.writeEtc(l.config) }()
-	root, p, host, err := l.prepare(d)
+	root, err := d.openRoot()
+	var p *plan.Plan
+	if err == nil {
+		p, err = l.m.compile(l.config, l.with.host, root, l.options.console(l.config.TTY))
+	}
 	if failed := <-files; err == nil && failed != nil {
 		err = failf(ErrSetup, "%w", failed)
 	}
 	if err == nil {
 		err = ctx.Err()
 	}
+	if err == nil && !l.config.AutoRemove {
+		err = l.m.markStarted(l.config.ID)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !l.config.AutoRemove {
-		if err := l.m.markStarted(l.config.ID); err != nil {
-			return nil, err
-		}
-	}
 	l.signals = catchSignals(l.options.Streams)
-	session, err := l.monitor.Start(l.container(p, host, root))
+	session, err := l.with.monitor.Start(l.container(p, root))
 	if err != nil {
 		l.signals.stop()
 		// It has undone everything when it has ended.
-		l.monitor.Wait()
+		l.with.monitor.Wait()
 		return nil, startError(p, err)
 	}
 	l.claim.pass()
@@ -178,15 +203,6 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks})
 	}
 	return session, nil
-}
-
-func (l *launch) prepare(d *draft) (*os.File, *plan.Plan, runtime.Host, error) {
-	root, err := d.openRoot()
-	if err != nil {
-		return nil, nil, runtime.Host{}, err
-	}
-	p, host, err := l.m.compile(l.config, root, l.options.console(l.config.TTY))
-	return root, p, host, err
 }
 
 // startError turns what a monitor says of a failure into what a user reads.
@@ -207,21 +223,17 @@ func startError(p *plan.Plan, err error) error {
 }
 
 // compile makes the plan of a container whose root file system is open.
-func (m *Manager) compile(c *Config, root *os.File, size *consoleSize) (*plan.Plan, runtime.Host, error) {
-	host, err := runtime.Probe()
-	if err != nil {
-		return nil, host, failf(ErrSetup, "%w", err)
-	}
+func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *consoleSize) (*plan.Plan, error) {
 	if err := c.checkSources(); err != nil {
-		return nil, host, err
+		return nil, err
 	}
 	f, err := m.facts(c, root)
 	if err != nil {
-		return nil, host, err
+		return nil, err
 	}
-	filter, err := m.filter(c, f.Bounding)
+	filter, err := m.filter(c)
 	if err != nil {
-		return nil, host, err
+		return nil, err
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
@@ -229,9 +241,9 @@ func (m *Manager) compile(c *Config, root *os.File, size *consoleSize) (*plan.Pl
 		Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
 	})
 	if err != nil {
-		return nil, host, failf(ErrSetup, "%w", err)
+		return nil, failf(ErrSetup, "%w", err)
 	}
-	return p, host, nil
+	return p, nil
 }
 
 // checkSources looks whether the sources of bind mounts are there, and makes
@@ -253,13 +265,13 @@ func (c *Config) checkSources() error {
 }
 
 // container says what the monitor needs to know.
-func (l *launch) container(p *plan.Plan, host runtime.Host, root *os.File) attach.Container {
+func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	c, m := l.config, l.m
-	oomFile, oomKey := host.Cgroup.OOMFile(cgroupPath(c.ID))
+	oomFile, oomKey := l.with.host.Cgroup.OOMFile(cgroupPath(c.ID))
 	k := attach.Container{
 		Process: attach.Process{
 			Plan:     p,
-			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.monitor.Program},
+			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program},
 			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
 			Output: l.options.Streams != nil, Timed: l.options.Timed,
 		},
@@ -319,7 +331,7 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 	}
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if !exit.Detached {
-		err = l.monitor.Wait()
+		err = l.with.monitor.Wait()
 	}
 	return ended, err
 }
@@ -332,9 +344,16 @@ func (m *Manager) Explain(ctx context.Context, o *Options, find Find) (Explanati
 	}
 	defer d.close()
 	var p *plan.Plan
-	root, err := d.openRoot()
+	host, err := runtime.Probe()
+	if err != nil {
+		err = failf(ErrSetup, "%w", err)
+	}
+	var root *os.File
 	if err == nil {
-		p, _, err = m.compile(d.config, root, nil)
+		root, err = d.openRoot()
+	}
+	if err == nil {
+		p, err = m.compile(d.config, host, root, nil)
 	}
 	d.close()
 	return Explanation{Plan: p}, errors.Join(err, d.discard())

@@ -2,10 +2,11 @@ package container
 
 import (
 	"cmp"
-	"minict/runtime/cgroup"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"minict/runtime/cgroup"
 )
 
 // facts are what a specification depends on beside the Config: what the
