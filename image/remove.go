@@ -42,6 +42,12 @@ type RemoveResult struct {
 // use, which then stays without one for as long as the container.
 func (c *Client) Remove(ctx context.Context, ref string, o RemoveOptions) (RemoveResult, error) {
 	var result RemoveResult
+	// If this process is killed before it has collected what the index does
+	// not name any more, the ingest makes the next one do it. Without space
+	// for one, the image goes all the same.
+	if sign, err := c.Store.Ingest(ctx); err == nil {
+		defer sign.Close()
+	}
 	err := c.Store.Update(ctx, func(tx *store.Tx) error {
 		img, name, err := find(tx, ref)
 		if err != nil {

@@ -22,7 +22,13 @@ import (
 // nil means none. It is called under the exclusive lock of the index, so what
 // a View has let through is finished, and must not call View or Update. It
 // needs no free space. Both locks are given up before the slow part.
+//
+// While it works it holds an ingest: if it is killed, or fails, that is what
+// tells Abandoned that there is something left to collect.
 func (s *Store) Collect(ctx context.Context, inUse func() (map[digest.Digest]bool, error)) (freed int64, err error) {
+	if sign, full := s.Ingest(ctx); full == nil { // no space, no sign
+		defer func() { sign.giveUp(err == nil) }()
+	}
 	if err := s.discard(ctx, inUse); err != nil {
 		return 0, fmt.Errorf("collect garbage: %w", err)
 	}

@@ -71,6 +71,17 @@ func (in *Ingest) Close() error {
 	return err
 }
 
+// giveUp closes the ingest if all went well. Else it stays, as if its process
+// had been killed, for the next Collect.
+func (in *Ingest) giveUp(well bool) {
+	if well {
+		in.Close()
+		return
+	}
+	in.lock.Close()
+	in.lock = nil
+}
+
 // HaveBlob says whether this ingest or the store has the blob, and keeps any
 // Collect from removing it until Close.
 func (in *Ingest) HaveBlob(ctx context.Context, d digest.Digest) (bool, error) {
