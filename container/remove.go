@@ -85,10 +85,13 @@ func (m *Manager) remove(ctx context.Context, claim *claim, c *Config, volumes b
 // purge removes a container that is to be no more, or never was complete, and
 // gives up the claim. Without a Config, what it says is found by looking.
 func (m *Manager) purge(claim *claim, c *Config) error {
-	var errs []error
 	if c != nil {
-		errs = append(errs, m.removeVolumes(c))
+		if err := m.removeVolumes(c); err != nil {
+			claim.pass() // still whole, or to be swept
+			return err
+		}
 	}
+	var errs []error
 	if err := os.Remove(m.durableConfig(claim.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
