@@ -57,7 +57,7 @@ func Main() {
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
 	setName("minict-monitor")
-	m := &monitor{runDir: -1, lock: -1, listener: -1, signals: -1, program: readOnly(), log: logFile{fd: -1, dir: -1}}
+	m := &monitor{active: true, runDir: -1, lock: -1, listener: -1, signals: -1, program: readOnly(), log: logFile{fd: -1, dir: -1}}
 	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
 	if m.catch() != nil {
 		return

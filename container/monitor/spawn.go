@@ -144,6 +144,9 @@ func stepFailure(err error) *wire.Failed {
 // left to the sweep.
 func (m *monitor) release(p *process) {
 	if p.program != nil {
+		if p.forgotten {
+			plan.Load(p.mem) // makes its addresses absolute again, in place
+		}
 		if p.program.Run(plan.Undo) != nil {
 			m.unfinished = true
 		}
