@@ -75,12 +75,13 @@ func (c *compiler) execTerminal() {
 
 func (c *compiler) execProcess() error {
 	p := c.spec.Process
-	if err := c.rlimits(p); err != nil {
-		return err
-	}
 	c.streams(p)
 	c.keyring()
 	c.workingDirectory(p)
+	// Not before: from here on nothing is opened any more.
+	if err := c.rlimits(p); err != nil {
+		return err
+	}
 	if !p.NoNewPrivileges {
 		if err := c.filter(); err != nil {
 			return err

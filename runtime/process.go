@@ -18,12 +18,13 @@ import (
 // takes away.
 func (c *compiler) process() error {
 	p := c.spec.Process
-	if err := c.rlimits(p); err != nil {
-		return err
-	}
 	c.streams(p)
 	c.keyring()
 	c.workingDirectory(p)
+	// Not before: from here on nothing is opened any more.
+	if err := c.rlimits(p); err != nil {
+		return err
+	}
 	if !p.NoNewPrivileges {
 		if err := c.filter(); err != nil { // takes CAP_SYS_ADMIN
 			return err

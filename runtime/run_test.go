@@ -426,9 +426,9 @@ func TestLoopbackIsUp(t *testing.T) {
 
 func TestRlimits(t *testing.T) {
 	out := must(t, "ulimit -n; ulimit -Hn", func(s *specs.Spec) {
-		s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200}}
+		s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 4, Hard: 5}}
 	})
-	if out != "100\n200\n" {
+	if out != "4\n5\n" { // fewer than the set-up needs itself
 		t.Errorf("got %q", out)
 	}
 }
