@@ -59,6 +59,6 @@ note 'Images: pull one, run it, list it, remove it.'
 
 note 'Nothing is left: no container, no mount, no cgroup, no process.'
 + 'minict ps -aq | wc -l'
-+ 'grep -c minict /proc/self/mountinfo'
-+ 'find /sys/fs/cgroup -path "*/minict/*" -type d | wc -l'
++ 'grep minict /proc/self/mountinfo | wc -l'
++ 'find /sys/fs/cgroup -name "$(cat id)" | wc -l'
 + 'grep -l minict /proc/[0-9]*/comm | wc -l'
