@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"minict/container"
+	"minict/image"
 )
 
 // options reads a command line of run's.
@@ -325,6 +326,44 @@ func FuzzYAML(f *testing.F) {
 			if err := decodeYAML("f", data, into); err != nil && (!strings.HasPrefix(err.Error(), "f:") || strings.Contains(err.Error(), "\n")) {
 				t.Errorf("%q", err)
 			}
+		}
+	})
+}
+
+// The documents have every key and every verb.
+func TestDocuments(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	config, cli := read("../../docs/config.md"), read("../../docs/cli.md")
+	var keys func(prefix string, s reflect.Type)
+	keys = func(prefix string, s reflect.Type) {
+		for i := range s.NumField() {
+			key := s.Field(i).Tag.Get("yaml")
+			if s.Field(i).Type.Kind() == reflect.Struct {
+				keys(key+".", s.Field(i).Type)
+			} else if !strings.Contains(config, "`"+prefix+key+"`") {
+				t.Errorf("docs/config.md does not have %s%s", prefix, key)
+			}
+		}
+	}
+	keys("", reflect.TypeFor[runFile]())
+	keys("", reflect.TypeFor[image.Registries]())
+	for _, v := range verbs {
+		if !strings.Contains(cli, "`"+v.name) {
+			t.Errorf("docs/cli.md does not have %s", v.name)
+		}
+	}
+	r, f := new(runFlags), pflag.NewFlagSet("", pflag.ContinueOnError)
+	r.register(f)
+	r.registerRun(f)
+	f.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden && f.Name != "help" && !strings.Contains(cli, "--"+f.Name) && !strings.Contains(cli, "-"+f.Shorthand+" ") {
+			t.Errorf("docs/cli.md does not have --%s", f.Name)
 		}
 	})
 }

@@ -25,6 +25,8 @@ type verb struct {
 	// minict image, the first of them its own there; nil if it has none.
 	container, image []string
 	sweeps           bool // what killed containers left, without being asked to
+	// complete makes what shells offer for its arguments; nil for nothing.
+	complete func(*app) completion
 }
 
 // sweeps is the annotation of commands that do.
@@ -33,6 +35,10 @@ const sweeps = "sweeps"
 func (v verb) command(a *app) *cobra.Command {
 	c := v.make(a)
 	c.GroupID = v.group
+	c.ValidArgsFunction = noFiles
+	if v.complete != nil {
+		c.ValidArgsFunction = v.complete(a)
+	}
 	if v.sweeps {
 		c.Annotations = map[string]string{sweeps: ""}
 	}
@@ -40,24 +46,24 @@ func (v verb) command(a *app) *cobra.Command {
 }
 
 var verbs = []verb{
-	{name: "run", group: containers, make: (*app).runCommand, container: []string{"run"}, sweeps: true},
-	{name: "create", group: containers, make: (*app).createCommand, container: []string{"create"}, sweeps: true},
-	{name: "start", group: containers, make: (*app).startCommand, container: []string{"start"}, sweeps: true},
-	{name: "exec", group: containers, make: (*app).execCommand, container: []string{"exec"}},
-	{name: "attach", group: containers, make: (*app).attachCommand, container: []string{"attach"}},
+	{name: "run", group: containers, make: (*app).runCommand, container: []string{"run"}, sweeps: true, complete: imagesOne},
+	{name: "create", group: containers, make: (*app).createCommand, container: []string{"create"}, sweeps: true, complete: imagesOne},
+	{name: "start", group: containers, make: (*app).startCommand, container: []string{"start"}, sweeps: true, complete: containersAny},
+	{name: "exec", group: containers, make: (*app).execCommand, container: []string{"exec"}, complete: runningOne},
+	{name: "attach", group: containers, make: (*app).attachCommand, container: []string{"attach"}, complete: runningOne},
 	{name: "ps", group: containers, make: (*app).psCommand, container: []string{"ls", "ps", "list"}, sweeps: true},
-	{name: "logs", group: containers, make: (*app).logsCommand, container: []string{"logs"}},
-	{name: "inspect", group: containers, make: (*app).inspectCommand, container: []string{"inspect"}, image: []string{"inspect"}},
-	{name: "wait", group: containers, make: (*app).waitCommand, container: []string{"wait"}},
-	{name: "stop", group: containers, make: (*app).stopCommand, container: []string{"stop"}, sweeps: true},
-	{name: "kill", group: containers, make: (*app).killCommand, container: []string{"kill"}, sweeps: true},
-	{name: "restart", group: containers, make: (*app).restartCommand, container: []string{"restart"}, sweeps: true},
-	{name: "pause", group: containers, make: (*app).pauseCommand, container: []string{"pause"}},
-	{name: "unpause", group: containers, make: (*app).unpauseCommand, container: []string{"unpause"}},
-	{name: "rm", group: containers, make: (*app).rmCommand, container: []string{"rm", "remove"}, sweeps: true},
-	{name: "pull", group: images, make: (*app).pullCommand, image: []string{"pull"}},
-	{name: "images", group: images, make: (*app).imagesCommand, image: []string{"ls", "list"}},
-	{name: "rmi", group: images, make: (*app).rmiCommand, image: []string{"rm", "remove"}, sweeps: true},
+	{name: "logs", group: containers, make: (*app).logsCommand, container: []string{"logs"}, complete: containersOne},
+	{name: "inspect", group: containers, make: (*app).inspectCommand, container: []string{"inspect"}, image: []string{"inspect"}, complete: containersAny},
+	{name: "wait", group: containers, make: (*app).waitCommand, container: []string{"wait"}, complete: containersAny},
+	{name: "stop", group: containers, make: (*app).stopCommand, container: []string{"stop"}, sweeps: true, complete: runningAny},
+	{name: "kill", group: containers, make: (*app).killCommand, container: []string{"kill"}, sweeps: true, complete: runningAny},
+	{name: "restart", group: containers, make: (*app).restartCommand, container: []string{"restart"}, sweeps: true, complete: runningAny},
+	{name: "pause", group: containers, make: (*app).pauseCommand, container: []string{"pause"}, complete: runningAny},
+	{name: "unpause", group: containers, make: (*app).unpauseCommand, container: []string{"unpause"}, complete: runningAny},
+	{name: "rm", group: containers, make: (*app).rmCommand, container: []string{"rm", "remove"}, sweeps: true, complete: containersAny},
+	{name: "pull", group: images, make: (*app).pullCommand, image: []string{"pull"}, complete: imagesOne},
+	{name: "images", group: images, make: (*app).imagesCommand, image: []string{"ls", "list"}, complete: imagesOne},
+	{name: "rmi", group: images, make: (*app).rmiCommand, image: []string{"rm", "remove"}, sweeps: true, complete: imagesAny},
 	{name: "version", group: others, make: (*app).versionCommand},
 }
 
