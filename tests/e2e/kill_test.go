@@ -11,7 +11,7 @@ import (
 
 // moments is how many times a command is killed, at moments spread evenly over
 // the time that it takes.
-const moments = 16
+const moments = 10
 
 // killed starts the command again and again and kills it with SIGKILL at one
 // moment after the other; check looks after each.
