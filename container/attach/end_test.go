@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
 )
 
 // A container that is to be removed leaves nothing: no directory, no name.
@@ -87,14 +89,31 @@ func TestFlood(t *testing.T) {
 	contains(t, h.read("log.1"), "Z stdout F y\n")
 }
 
+// An owner that does not read makes the container wait, and costs no memory.
+func TestOwnerThatDoesNotRead(t *testing.T) {
+	h := newHost(t)
+	s := h.mustStart(program{exec: []string{"/usr/bin/yes"}}, Container{Process: Process{Output: true}})
+	defer s.Close()
+	for range 20 {
+		unix.Nanosleep(&unix.Timespec{Nsec: 2e7}, nil)
+		if kb := memory(t, h.monitor.pid); kb > 8<<10 {
+			t.Fatalf("the monitor takes %d kB", kb)
+		}
+	}
+}
+
 // Somebody who does not read the rest keeps nothing of the container but the
 // monitor's process; and gets all when he does read.
 func TestUnreadOutput(t *testing.T) {
 	h := newHost(t)
 	const size = 90000 // less than the socket and the pipe hold
-	s := h.mustStart(program{script: "head -c " + strconv.Itoa(size) + " /dev/zero"}, Container{Process: Process{Output: true}})
+	script := "read a; head -c " + strconv.Itoa(size) + " /dev/zero"
+	s := h.mustStart(program{script: script}, Container{Process: Process{Output: true, Stdin: true, StdinOnce: true}})
 	lock, err := os.Open(h.run + "/lock")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.send([]byte{byte(wire.TypeStdinEOF)}); err != nil {
 		t.Fatal(err)
 	}
 	free := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ func (h *host) exec(p program, c Process, in string) output {
 
 func TestExec(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000"}, Container{LogDir: h.data})
+	s := h.mustStart(program{script: "exec sleep 1000"}, Container{LogDir: h.data})
 	s.Close()
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -48,7 +49,7 @@ func TestExec(t *testing.T) {
 
 func TestExecFailure(t *testing.T) {
 	h := newHost(t)
-	h.mustStart(program{script: "sleep 1000"}, Container{})
+	h.mustStart(program{script: "exec sleep 1000"}, Container{})
 	undone := h.data + "/undone"
 	if err := os.WriteFile(undone, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestExecFailure(t *testing.T) {
 // The end of a process is the end, though others have its output open still.
 func TestBackgroundChild(t *testing.T) {
 	h := newHost(t)
-	h.mustStart(program{script: "sleep 1000"}, Container{})
+	h.mustStart(program{script: "exec sleep 1000"}, Container{})
 	began := time.Now()
 	o := h.exec(program{script: "echo before; sleep 3 & exit 4"}, Process{}, "")
 	equal(t, "code", o.Code, 4)
@@ -81,18 +82,43 @@ func TestBackgroundChild(t *testing.T) {
 	equal(t, "stdout", o.out, "main\n")
 }
 
+// Without a PID namespace of its own, the cgroup says who goes with the first
+// process.
+func TestCgroupIsKilled(t *testing.T) {
+	h := newHost(t)
+	script := "sleep 1000 & echo $! | tee " + h.data + "/cgroup.procs"
+	o := h.foreground(program{script: script}, Container{Cgroup: h.data}, nil)
+	pid, err := strconv.Atoi(strings.TrimSpace(o.out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // it is gone already
+	}
+	defer unix.Close(fd)
+	if !readable(fd, 5000) {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		t.Error("its child lives")
+	}
+}
+
 // A child in the background that never stops writing does not hold it either.
 func TestNoisyChild(t *testing.T) {
 	h := newHost(t)
-	h.mustStart(program{script: "sleep 1000"}, Container{})
-	equal(t, "code", h.exec(program{script: "timeout 3 yes & sleep 0.1; exit 4"}, Process{}, "").Code, 4)
+	h.mustStart(program{script: "exec sleep 1000"}, Container{})
+	began := time.Now()
+	equal(t, "code", h.exec(program{script: "timeout 4 yes & sleep 0.1; exit 4"}, Process{}, "").Code, 4)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
 }
 
 // The container's end is the end of what else was started in it.
 func TestExecEndsWithContainer(t *testing.T) {
 	h := newHost(t)
 	s := h.mustStart(program{script: "read a; exit 0"}, Container{Process: Process{Output: true, Stdin: true, StdinOnce: true}})
-	p := Process{Plan: program{script: "echo begun; sleep 1000"}.plan(), Output: true}
+	p := Process{Plan: program{script: "echo begun; exec sleep 1000"}.plan(), Output: true}
 	e, err := Exec(h.run, p)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +134,7 @@ func TestExecEndsWithContainer(t *testing.T) {
 // An exec whose command is gone goes on, and nobody waits for its output.
 func TestExecWithoutReader(t *testing.T) {
 	h := newHost(t)
-	h.mustStart(program{script: "sleep 1000"}, Container{})
+	h.mustStart(program{script: "exec sleep 1000"}, Container{})
 	mark := h.data + "/mark"
 	e, err := Exec(h.run, Process{Plan: program{script: "head -c 1000000 /dev/zero; echo done >" + mark}.plan(), Output: true})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // /proc/PID/exe: CVE-2019-5736.
 func TestProgramIsReadOnly(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000", init: true, flags: unix.CLONE_NEWPID}, Container{})
+	s := h.mustStart(program{script: "exec sleep 1000", init: true, flags: unix.CLONE_NEWPID}, Container{})
 	var programs []*os.File
 	for _, pid := range []int{s.Pid, h.monitor.pid} {
 		f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
@@ -152,13 +152,13 @@ func TestLongRunDir(t *testing.T) {
 	if err := os.MkdirAll(h.run, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.mustStart(program{script: "sleep 1000"}, Container{})
+	h.mustStart(program{script: "exec sleep 1000"}, Container{})
 	h.look(Wishes{}).Close()
 }
 
 func TestState(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000"}, Container{})
+	s := h.mustStart(program{script: "exec sleep 1000"}, Container{})
 	data, err := os.ReadFile(h.run + "/state")
 	if err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func TestTerminatedMonitor(t *testing.T) {
 // of it. What the monitor would have cleaned up is there, and nobody's.
 func TestKilledMonitor(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000", death: true}, Container{Process: Process{Output: true}})
+	s := h.mustStart(program{script: "exec sleep 1000", death: true}, Container{Process: Process{Output: true}})
 	pidfd, err := unix.PidfdOpen(s.Pid, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -138,6 +138,9 @@ func (m *Monitor) Wait() error {
 	}
 }
 
+// Kill kills the monitor, and with it what it may have started.
+func (m *Monitor) Kill() error { return unix.Kill(m.pid, unix.SIGKILL) }
+
 // Close forgets the monitor: one that has started a container goes on, any
 // other ends.
 func (m *Monitor) Close() error {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
 )
 
 // Everything that a process writes comes to its owner, however slow that is.
@@ -98,7 +100,7 @@ func TestNoStdin(t *testing.T) {
 // A signal does not wait behind input that nobody reads.
 func TestSignalOvertakesStdin(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000"}, Container{Process: Process{Output: true, Stdin: true, StdinOnce: true}})
+	s := h.mustStart(program{script: "exec sleep 1000"}, Container{Process: Process{Output: true, Stdin: true, StdinOnce: true}})
 	r, w := mustPipe(t)
 	go io.Copy(w, endless{})
 	go func() {
@@ -151,7 +153,7 @@ func TestFullDisk(t *testing.T) {
 
 func TestContextEndsRelay(t *testing.T) {
 	h := newHost(t)
-	s := h.mustStart(program{script: "sleep 1000"}, Container{Process: Process{Output: true}})
+	s := h.mustStart(program{script: "exec sleep 1000"}, Container{Process: Process{Output: true}})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := s.Relay(ctx, Streams{}); !errors.Is(err, context.DeadlineExceeded) {
@@ -177,6 +179,18 @@ func TestTerminal(t *testing.T) {
 	contains(t, o.out, "hello\r\n33 77\r\nhello\r\nerr\r\n/dev/pts/")
 	equal(t, "stderr", o.err, "")
 	h.gone()
+}
+
+// A terminal has no end: who comes later can type too.
+func TestTerminalHasNoEnd(t *testing.T) {
+	h := newHost(t)
+	c := Container{Process: Process{Stdin: true, StdinOnce: true}}
+	s := h.mustStart(program{script: "read a; echo got $a", terminal: true}, c)
+	if err := s.send([]byte{byte(wire.TypeStdinEOF)}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	contains(t, relayed(t, h.look(Wishes{Output: true, Stdin: true}), strings.NewReader("x\n")).out, "got x\r\n")
 }
 
 // The monitor's CPU does not spin when a process closes its terminal.
