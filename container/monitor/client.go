@@ -9,6 +9,7 @@ import (
 const (
 	maxClients = 128
 	maxQueue   = 1 << 20 // bytes that somebody who looks on may be behind
+	maxQueues  = 8 << 20 // and all of them together
 )
 
 // client is a connection.
@@ -66,12 +67,23 @@ func (m *monitor) send(c *client, msg []byte) {
 			return
 		}
 	}
-	if c.queued+len(msg) > maxQueue && c.process != nil && c.process.owner != c {
+	if !c.owns() && (c.queued+len(msg) > maxQueue || m.queued()+len(msg) > maxQueues) {
 		m.drop(c)
 		return
 	}
 	c.queue = append(c.queue, append([]byte(nil), msg...))
 	c.queued += len(msg)
+}
+
+// owns says whether a process waits for this client.
+func (c *client) owns() bool { return c.process != nil && c.process.owner == c }
+
+// queued is what is kept for all clients, in bytes.
+func (m *monitor) queued() (sum int) {
+	for _, c := range m.clients {
+		sum += c.queued
+	}
+	return sum
 }
 
 // write sends what is kept.
@@ -136,7 +148,7 @@ func (m *monitor) answer(c *client) {
 	if p.in.fd >= 0 {
 		f |= wire.FlagStdin
 	}
-	s := wire.Started{Pid: uint32(p.pid), StartTime: startTime(p.pid), Flags: f}
+	s := wire.Started{Pid: uint32(p.pid), StartTime: p.startTime, Flags: f}
 	m.send(c, s.Append(nil))
 }
 

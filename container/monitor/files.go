@@ -23,7 +23,7 @@ func (m *monitor) writeState() error {
 	out := append([]byte(nil), `{"pid":`...)
 	out = strconv.AppendInt(out, int64(m.main.pid), 10)
 	out = append(out, `,"startTime":`...)
-	out = strconv.AppendUint(out, startTime(m.main.pid), 10)
+	out = strconv.AppendUint(out, m.main.startTime, 10)
 	out = append(out, `,"monitor":`...)
 	out = strconv.AppendInt(out, int64(unix.Getpid()), 10)
 	out = append(out, `,"started":"`...)

@@ -154,7 +154,7 @@ func (m *monitor) flush() {
 	owned := false
 	for _, c := range m.clients {
 		m.add(c)
-		owned = owned || c.process.owner == c
+		owned = owned || c.owns()
 	}
 	timeout := lookers
 	if owned {

@@ -24,15 +24,17 @@ type request struct {
 
 // process is a process of the container that the monitor is the parent of.
 type process struct {
-	pid    int
-	pidfd  int // -1 when it was waited for
-	status unix.WaitStatus
-	flags  wire.Flags
-	owner  *client // that it waits for, nil when that is gone
-	fatal  unix.Signal
-	out    [2]stream // stdout and stderr
-	in     stdin
-	slave  int // keeps the terminal from hanging up, -1 without one
+	pid   int
+	pidfd int // -1 when it was waited for
+	// startTime makes the id unique, see there.
+	startTime uint64
+	status    unix.WaitStatus
+	flags     wire.Flags
+	owner     *client // that it waits for, nil when that is gone
+	fatal     unix.Signal
+	out       [2]stream // stdout and stderr
+	in        stdin
+	slave     int // keeps the terminal from hanging up, -1 without one
 
 	program *launch.Program
 	mem     []byte // the plan
@@ -123,6 +125,7 @@ func (m *monitor) carryOut(p *process, console int) *wire.Failed {
 		return stepFailure(err)
 	}
 	p.pid, p.pidfd = child.Pid, child.Pidfd
+	p.startTime = startTime(p.pid)
 	if console >= 0 {
 		if err := p.takeTerminal(m, console); err != nil {
 			m.kill(p)
