@@ -4,6 +4,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
 )
 
 // idle is called when nothing has happened for a second: what a short run need
@@ -27,10 +29,25 @@ func (m *monitor) idle() {
 }
 
 // forgetPlan drops the pages of the plan that carrying it out has changed. What
-// is left to be done of it, the Undo phase, is read from the file once more.
+// is left to be done of it, the Undo phase, is read from the file once more;
+// what it has to know of the Host phase, such as which cgroups are its own, is
+// kept.
 func (p *process) forgetPlan() {
+	if p.forgotten || p.program == nil {
+		return
+	}
+	p.results = p.program.Results(plan.Host)
 	unix.Madvise(p.mem, unix.MADV_DONTNEED)
 	p.forgotten = true
+}
+
+// recallPlan makes what forgetPlan has dropped fit to be carried out again.
+func (p *process) recallPlan() {
+	if p.forgotten {
+		plan.Load(p.mem) // makes its addresses absolute again, in place
+		p.program.SetResults(plan.Host, p.results)
+		p.forgotten = false
+	}
 }
 
 // segment is a part of memory.

@@ -38,8 +38,10 @@ type process struct {
 
 	program *launch.Program
 	mem     []byte // the plan
-	// forgotten says that mem is as it was in the file: see forgetPlan.
+	// forgotten says that mem is as it was in the file, but for these
+	// results of its Host phase: see forgetPlan.
 	forgotten bool
+	results   []uint32
 }
 
 func (p *process) running() bool { return p.pidfd >= 0 }
@@ -147,9 +149,7 @@ func stepFailure(err error) *wire.Failed {
 // left to the sweep.
 func (m *monitor) release(p *process) {
 	if p.program != nil {
-		if p.forgotten {
-			plan.Load(p.mem) // makes its addresses absolute again, in place
-		}
+		p.recallPlan()
 		if p.program.Run(plan.Undo) != nil {
 			m.unfinished = true
 		}

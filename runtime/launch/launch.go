@@ -104,6 +104,34 @@ func (p *Program) Run(phase plan.Phase) error {
 	return failure(ops, failed, errno)
 }
 
+// Results are the values that the operations of a phase have stored in the
+// plan's memory, for those of a later one: what has to be kept if the memory is
+// dropped and read anew in between.
+func (p *Program) Results(phase plan.Phase) []uint32 {
+	var list []uint32
+	for _, cell := range p.cells(phase) {
+		list = append(list, *cell)
+	}
+	return list
+}
+
+// SetResults puts back what Results gave.
+func (p *Program) SetResults(phase plan.Phase, list []uint32) {
+	for i, cell := range p.cells(phase) {
+		*cell = list[i]
+	}
+}
+
+func (p *Program) cells(phase plan.Phase) []*uint32 {
+	var list []*uint32
+	for i := range p.loaded.Ops[phase] {
+		if at := p.loaded.Ops[phase][i].Store; at != 0 {
+			list = append(list, (*uint32)(unsafe.Pointer(&p.loaded.Data[at])))
+		}
+	}
+	return list
+}
+
 // Start makes the child and waits until it has become the user's program. An
 // error about a step is a *Failure; the child is gone then.
 //
