@@ -12,15 +12,20 @@ FUZZTIME ?= 10s
 
 BUILD   := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 MONITOR := container/embed/monitor
+WHOLE   := cmd/minict/whole
 
-.PHONY: all minict monitor install test unit e2e vm demo golden bench fuzz fmt lint deps clean
+.PHONY: all minict monitor whole install test unit e2e vm demo golden bench fuzz fmt lint deps clean
 
 all: minict
 
-# The go command knows by itself what is up to date, so both programs are
-# always handed to it. The monitor comes first, because minict embeds it.
-minict: monitor
-	$(BUILD) -o $@ ./cmd/minict
+# The go command knows by itself what is up to date, so all programs are always
+# handed to it. minict embeds two others, which come first: the monitor, and
+# the whole of itself for what is too large to load for each run.
+minict: monitor whole
+	$(BUILD) -tags split -o $@ ./cmd/minict
+
+whole: monitor
+	$(BUILD) -o $(WHOLE) ./cmd/minict
 
 monitor:
 	$(BUILD) -o $(MONITOR) ./cmd/minict-monitor
@@ -72,10 +77,10 @@ deps:
 fmt:
 	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
 
-lint: monitor
+lint: whole
 	@loose=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$loose" ]; then echo "not formatted (make fmt):" $$loose >&2; exit 1; fi
 	go vet ./...
 
 clean:
-	rm -rf minict $(MONITOR) build dist
+	rm -rf minict $(MONITOR) $(WHOLE) build dist

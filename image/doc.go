@@ -1,18 +1,14 @@
-// Package image is what minict knows of images: how they are named, how they
-// come from registries into the store, and how they go again.
+// Package image is what minict knows of the images that it has: how they are
+// named, how they are found, and how they go again. Package pull, below it,
+// fetches them from registries.
 //
-// A pull is one path with one direction:
-//
-//	reference ─ registry ─▶ index ─ platform ─▶ manifest ─▶ config
-//	                                                    └─▶ layers, side by side:
-//	          network ─▶ blob file (digest, size) ─▶ decompress ─▶ directory (DiffID)
-//	sync ─▶ one commit in the index
-//
-// Nothing is named by the index before all of it is on the disk and checked;
-// what a pull that was cut off leaves behind is garbage to the store.
-//
-// Everything that a registry sends is hostile: each read is bounded, each
-// blob is checked against its digest and size, each layer against its DiffID,
-// and what an image says of itself (its labels, its configuration) chooses no
-// action on the host.
+// It is on the way of every run, so it imports nothing of the network.
 package image
+
+import "minict/store"
+
+// Client finds, lists and removes the images of a store. It may be used by
+// several goroutines at once.
+type Client struct {
+	Store *store.Store
+}

@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"minict/image/registry"
 	"minict/store"
 )
 
@@ -57,7 +56,7 @@ func find(tx *store.Tx, ref string) (store.Image, string, error) {
 	}
 	img, err := byName(tx, name)
 	if err == nil || !errors.Is(err, ErrUnknown) {
-		return img, name.stored(), err
+		return img, name.Stored(), err
 	}
 	if isHex(ref, len(ref)) {
 		img, err := byID(tx, ref, ref)
@@ -69,7 +68,7 @@ func find(tx *store.Tx, ref string) (store.Image, string, error) {
 // byName finds what a name or a digest of a repository means. Digests are
 // known for what was pulled by a tag too.
 func byName(tx *store.Tx, name Name) (store.Image, error) {
-	img, err := tx.ByName(name.stored())
+	img, err := tx.ByName(name.Stored())
 	if !errors.Is(err, store.ErrNotFound) {
 		return img, err
 	}
@@ -79,17 +78,17 @@ func byName(tx *store.Tx, name Name) (store.Image, error) {
 			return store.Image{}, err
 		}
 		for _, img := range images {
-			if slices.Contains(img.Digests, name.stored()) {
+			if slices.Contains(img.Digests, name.Stored()) {
 				return img, nil
 			}
 		}
 	}
-	return store.Image{}, registry.Because(ErrUnknown, "no such image: %s", name.Familiar())
+	return store.Image{}, Because(ErrUnknown, "no such image: %s", name.Familiar())
 }
 
 func byID(tx *store.Tx, hex, ref string) (store.Image, error) {
 	if hex == "" || len(hex) > 64 || !isHex(hex, len(hex)) {
-		return store.Image{}, fmt.Errorf("%w: %q is not an image ID", ErrReference, clip(ref))
+		return store.Image{}, fmt.Errorf("%w: %q is not an image ID", ErrReference, Clip(ref))
 	}
 	images, err := tx.ByIDPrefix(hex)
 	if err != nil {
@@ -97,11 +96,11 @@ func byID(tx *store.Tx, hex, ref string) (store.Image, error) {
 	}
 	switch len(images) {
 	case 0:
-		return store.Image{}, registry.Because(ErrUnknown, "no such image: %s", ref)
+		return store.Image{}, Because(ErrUnknown, "no such image: %s", ref)
 	case 1:
 		return images[0], nil
 	}
-	return store.Image{}, registry.Because(ErrAmbiguous, "image ID %s is ambiguous: %d images have it", ref, len(images))
+	return store.Image{}, Because(ErrAmbiguous, "image ID %s is ambiguous: %d images have it", ref, len(images))
 }
 
 // Config reads an image's config from the store, checked against the image's
@@ -111,7 +110,7 @@ func Config(s *store.Store, img store.Image) (v1.Image, error) {
 	if err != nil {
 		return v1.Image{}, fmt.Errorf("image %s: %w", ShortID(img.ID), err)
 	}
-	return decodeConfig(img.ID, raw)
+	return DecodeConfig(img.ID, raw)
 }
 
 // ShortID is the form of an ID that people read: 12 hexadecimal digits.

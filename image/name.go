@@ -44,7 +44,7 @@ func Parse(ref string) (Name, error) {
 	}
 	n, err := split(ref)
 	if err != nil {
-		return Name{}, fmt.Errorf("%w %q: %w", ErrReference, clip(ref), err)
+		return Name{}, fmt.Errorf("%w %q: %w", ErrReference, Clip(ref), err)
 	}
 	if n.Tag == "" && n.Digest == "" {
 		n.Tag = defaultTag
@@ -66,14 +66,14 @@ func split(ref string) (Name, error) {
 	}
 	if path, tag, ok := strings.Cut(rest, ":"); ok {
 		if !isTag(tag) {
-			return Name{}, fmt.Errorf("bad tag %q", clip(tag))
+			return Name{}, fmt.Errorf("bad tag %q", Clip(tag))
 		}
 		n.Tag, rest = tag, path
 	}
 	n.Domain, n.Path = domain, rest
 	switch {
 	case !isDomain(domain):
-		return Name{}, fmt.Errorf("bad registry name %q", clip(domain))
+		return Name{}, fmt.Errorf("bad registry name %q", Clip(domain))
 	case rest != strings.ToLower(rest):
 		return Name{}, fmt.Errorf("the repository name must be lowercase")
 	case !isPath(rest):
@@ -134,9 +134,9 @@ func (n Name) suffix() string {
 	return s
 }
 
-// stored is the name under which the store keeps the image: a digest beats a
+// Stored is the name under which the store keeps the image: a digest beats a
 // tag, since a tag beside a digest is only a remark of the user's.
-func (n Name) stored() string {
+func (n Name) Stored() string {
 	if n.Digest != "" {
 		n.Tag = ""
 	}
@@ -230,8 +230,8 @@ func all(s string, is func(byte) bool) bool {
 	return true
 }
 
-// clip keeps a foreign word from filling the user's line.
-func clip(s string) string {
+// Clip keeps a foreign word from filling the user's line.
+func Clip(s string) string {
 	const most = 100
 	if len(s) > most {
 		return s[:most] + "…"

@@ -1,19 +1,16 @@
 package image
 
 import (
-	"fmt"
 	"runtime"
 	"strconv"
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"minict/image/registry"
 )
 
 // HostPlatform is the platform of this machine as images name it.
 func HostPlatform() v1.Platform {
-	return normalize(v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+	return NormalizePlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
 }
 
 // ParsePlatform reads what a user calls a platform: linux/arm64,
@@ -26,7 +23,7 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	parts := strings.Split(strings.ToLower(s), "/")
 	for _, part := range parts {
 		if part == "" || !all(part, func(c byte) bool { return isAlnum(c) || c == '_' || c == '-' || c == '.' }) {
-			return v1.Platform{}, registry.Because(ErrPlatform, "platform %q is not os/architecture[/variant]", clip(s))
+			return v1.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
 		}
 	}
 	var p v1.Platform
@@ -38,12 +35,12 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	case 3:
 		p = v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 	default:
-		return v1.Platform{}, registry.Because(ErrPlatform, "platform %q is not os/architecture[/variant]", clip(s))
+		return v1.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
 	}
 	if p.OS != "linux" {
-		return v1.Platform{}, registry.Because(ErrPlatform, "platform %q: minict runs Linux images only", clip(s))
+		return v1.Platform{}, Because(ErrPlatform, "platform %q: minict runs Linux images only", Clip(s))
 	}
-	return normalize(p), nil
+	return NormalizePlatform(p), nil
 }
 
 // FormatPlatform is the form that ParsePlatform reads.
@@ -55,9 +52,9 @@ func FormatPlatform(p v1.Platform) string {
 	return s
 }
 
-// normalize gives the names that mean the same one form (as containerd's
+// NormalizePlatform gives the names that mean the same one form (as containerd's
 // platforms do): the variant is empty where it is the architecture's first.
-func normalize(p v1.Platform) v1.Platform {
+func NormalizePlatform(p v1.Platform) v1.Platform {
 	p = v1.Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}
 	switch p.Architecture {
 	case "x86_64", "x86-64":
@@ -83,10 +80,10 @@ func normalize(p v1.Platform) v1.Platform {
 	return p
 }
 
-// fit says how well a machine of platform want runs what is built for have:
+// Fit says how well a machine of platform want runs what is built for have:
 // higher is better, negative is not at all. A variant runs those below it.
-func fit(want, have v1.Platform) int {
-	want, have = normalize(want), normalize(have)
+func Fit(want, have v1.Platform) int {
+	want, have = NormalizePlatform(want), NormalizePlatform(have)
 	if want.OS != have.OS || want.Architecture != have.Architecture {
 		return -1
 	}
@@ -114,38 +111,4 @@ func variant(p v1.Platform) int {
 }
 
 // Runs says whether a machine of platform want runs an image for have.
-func Runs(want, have v1.Platform) bool { return fit(want, have) >= 0 }
-
-// pick chooses from an index the manifest for the platform that fits best;
-// among equals the first. ref is the image's name for the error.
-func pick(index v1.Index, want v1.Platform, ref string) (v1.Descriptor, error) {
-	best, found := -1, v1.Descriptor{}
-	for _, m := range index.Manifests {
-		if m.Platform == nil {
-			continue
-		}
-		if f := fit(want, *m.Platform); f > best {
-			best, found = f, m
-		}
-	}
-	if best < 0 {
-		return v1.Descriptor{}, registry.Because(ErrPlatform, "%s: no matching manifest for %s in the manifest list entries%s", ref,
-			FormatPlatform(want), offers(index))
-	}
-	return found, nil
-}
-
-// offers lists some of the platforms that are there.
-func offers(index v1.Index) string {
-	var names []string
-	for _, m := range index.Manifests {
-		if m.Platform == nil || m.Platform.OS == "unknown" || len(names) == 10 {
-			continue
-		}
-		names = append(names, FormatPlatform(*m.Platform))
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (it has %s)", clip(strconv.QuoteToASCII(strings.Join(names, ", "))))
-}
+func Runs(want, have v1.Platform) bool { return Fit(want, have) >= 0 }

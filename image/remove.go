@@ -45,9 +45,11 @@ func (c *Client) Remove(ctx context.Context, ref string, o RemoveOptions) (Remov
 	// If this process is killed before it has collected what the index does
 	// not name any more, the ingest makes the next one do it. Without space
 	// for one, the image goes all the same.
-	if sign, err := c.Store.Ingest(ctx); err == nil {
+	sign, full := c.Store.Ingest(ctx)
+	if full == nil {
 		defer sign.Close()
 	}
+	decided := false
 	err := c.Store.Update(ctx, func(tx *store.Tx) error {
 		img, name, err := find(tx, ref)
 		if err != nil {
@@ -63,10 +65,13 @@ func (c *Client) Remove(ctx context.Context, ref string, o RemoveOptions) (Remov
 		} else {
 			err = r.byID()
 		}
-		result = r.result
+		result, decided = r.result, err == nil
 		return err
 	})
 	if err != nil {
+		if decided && full == nil {
+			sign.Abandon() // whether it was written down nobody knows
+		}
 		return RemoveResult{}, err
 	}
 	if len(result.Deleted) == 0 {

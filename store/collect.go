@@ -27,7 +27,12 @@ import (
 // tells Abandoned that there is something left to collect.
 func (s *Store) Collect(ctx context.Context, inUse func() (map[digest.Digest]bool, error)) (freed int64, err error) {
 	if sign, full := s.Ingest(ctx); full == nil { // no space, no sign
-		defer func() { sign.giveUp(err == nil) }()
+		defer func() {
+			if err != nil {
+				sign.Abandon()
+			}
+			sign.Close()
+		}()
 	}
 	if err := s.discard(ctx, inUse); err != nil {
 		return 0, fmt.Errorf("collect garbage: %w", err)

@@ -71,15 +71,13 @@ func (in *Ingest) Close() error {
 	return err
 }
 
-// giveUp closes the ingest if all went well. Else it stays, as if its process
-// had been killed, for the next Collect.
-func (in *Ingest) giveUp(well bool) {
-	if well {
-		in.Close()
-		return
+// Abandon leaves the ingest as if its process had been killed: for the next
+// Collect, which then also finds what was done beside it.
+func (in *Ingest) Abandon() {
+	if in.lock != nil {
+		in.lock.Close()
+		in.lock = nil
 	}
-	in.lock.Close()
-	in.lock = nil
 }
 
 // HaveBlob says whether this ingest or the store has the blob, and keeps any
@@ -161,14 +159,23 @@ func (in *Ingest) LayerDir(key digest.Digest) string {
 // index name img, which is called by each of the names. The blobs of its
 // config and manifest and the layers have to be in the ingest or be known to
 // it by HaveBlob and HaveLayer; others are not kept. If it fails, the index is
-// as it was.
+// as it was, and the ingest abandoned.
 func (in *Ingest) Publish(ctx context.Context, img Image, names ...string) error {
 	if err := in.store.Sync(); err != nil {
 		return err
 	}
-	if err := in.install(); err != nil {
-		return err
+	err := in.install()
+	if err == nil {
+		err = in.name(ctx, img, names)
 	}
+	if err != nil {
+		in.Abandon() // what was installed has no name
+	}
+	return err
+}
+
+// name makes the index name what was installed.
+func (in *Ingest) name(ctx context.Context, img Image, names []string) error {
 	return in.store.Update(ctx, func(tx *Tx) error {
 		for _, d := range in.blobs {
 			if err := tx.PutBlob(d); err != nil {

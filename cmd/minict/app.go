@@ -28,10 +28,9 @@ type app struct {
 	log         logFlags
 	mirrors     []string
 
-	settings settings
-	store    *store.Store
-	swept    bool   // the verb has swept what killed containers left
-	stop     func() // catching signals
+	store *store.Store
+	swept bool   // the verb has swept what killed containers left
+	stop  func() // catching signals
 }
 
 // run is the whole command, as a function.
@@ -91,6 +90,9 @@ func (a *app) command(args []string) *cobra.Command {
 		root.AddCommand(v.command(a))
 	}
 	root.AddCommand(a.group("container"), a.group("image"))
+	if c := a.fetchCommand(); c != nil {
+		root.AddCommand(c)
+	}
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -125,9 +127,6 @@ func (a *app) ready(cmd *cobra.Command) error {
 	}
 	slog.SetDefault(a.log.logger)
 	slog.Debug("command", "verb", cmd.CommandPath(), "root", a.root, "state", a.state)
-	if a.settings, err = readSettings(a.config); err != nil {
-		return err
-	}
 	a.store, err = store.Open(a.root)
 	_, a.swept = cmd.Annotations[sweeps]
 	return err
@@ -200,13 +199,7 @@ func (a *app) manager() *container.Manager {
 	return &container.Manager{Root: a.root, State: a.state, Store: a.store, Log: a.log.logger}
 }
 
-func (a *app) client(p image.Progress) (*image.Client, error) {
-	registries, err := a.settings.registries(a.mirrors)
-	if err != nil {
-		return nil, err
-	}
-	return &image.Client{Store: a.store, Config: registries, Progress: p}, nil
-}
+func (a *app) images() *image.Client { return &image.Client{Store: a.store} }
 
 func (a *app) close() {
 	if a.stop != nil {

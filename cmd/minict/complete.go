@@ -43,10 +43,7 @@ func (a *app) imageNames(most int) completion {
 		if most >= 0 && len(args) >= most || a.ready(cmd) != nil {
 			return noFiles(cmd, args, begin)
 		}
-		client, err := a.client(nil)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
+		client := a.images()
 		images, err := client.List(cmd.Context())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError

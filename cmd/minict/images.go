@@ -30,10 +30,7 @@ func (a *app) imagesCommand() *cobra.Command {
 		Example: "  minict images\n  minict images --format '{{.Repository}} {{.Size}}'",
 		Args:    needs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := a.client(nil)
-			if err != nil {
-				return err
-			}
+			client := a.images()
 			images, err := client.List(cmd.Context())
 			if err != nil {
 				return err

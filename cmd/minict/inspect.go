@@ -132,10 +132,7 @@ type inspectedImage struct {
 }
 
 func (a *app) inspectImage(ctx context.Context, ref string) (*inspectedImage, error) {
-	client, err := a.client(nil)
-	if err != nil {
-		return nil, err
-	}
+	client := a.images()
 	img, config, err := client.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err

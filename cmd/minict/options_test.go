@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"minict/container"
-	"minict/image"
+	"minict/image/pull"
 )
 
 // options reads a command line of run's.
@@ -352,7 +352,7 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 	keys("", reflect.TypeFor[runFile]())
-	keys("", reflect.TypeFor[image.Registries]())
+	keys("", reflect.TypeFor[pull.Registries]())
 	for _, v := range verbs {
 		if !strings.Contains(cli, "`"+v.name) {
 			t.Errorf("docs/cli.md does not have %s", v.name)

@@ -18,6 +18,7 @@ import (
 
 	"minict/container"
 	"minict/image"
+	"minict/image/pull"
 	"minict/runtime"
 	"minict/runtime/plan"
 	"minict/store"
@@ -161,18 +162,18 @@ func TestInspectTemplates(t *testing.T) {
 }
 
 // pulled plays a pull of two layers, one of which is there already.
-func pulled(p image.Progress) {
+func pulled(p pull.Progress) {
 	name, _ := image.Parse("127.0.0.1:5000/alpine:3.20")
 	a, b := digest.FromString("a"), digest.FromString("b")
 	p.Begin(name, []v1.Descriptor{{Digest: a, Size: 1000}, {Digest: b, Size: 2000}})
-	p.Layer(a, image.Exists)
-	p.Layer(b, image.Waiting)
-	p.Layer(b, image.Fetching)
+	p.Layer(a, pull.Exists)
+	p.Layer(b, pull.Waiting)
+	p.Layer(b, pull.Fetching)
 	p.Bytes(b, 500)
 	p.Bytes(b, 1500)
-	p.Layer(b, image.Unpacking)
-	p.Layer(b, image.Complete)
-	p.Layer(digest.FromString("unheard of"), image.Fetching)
+	p.Layer(b, pull.Unpacking)
+	p.Layer(b, pull.Complete)
+	p.Layer(digest.FromString("unheard of"), pull.Fetching)
 }
 
 func TestProgressLines(t *testing.T) {

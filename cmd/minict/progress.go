@@ -1,3 +1,5 @@
+//go:build !split
+
 package main
 
 import (
@@ -12,11 +14,12 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"minict/image"
+	"minict/image/pull"
 )
 
 // progress shows a pull: bars on a terminal, lines elsewhere.
 type progress interface {
-	image.Progress
+	pull.Progress
 	end(ok bool)
 }
 
@@ -45,8 +48,8 @@ func (l *lines) Begin(name image.Name, layers []v1.Descriptor) {
 	}
 }
 
-func (l *lines) Layer(blob digest.Digest, s image.State) {
-	if s != image.Exists && s != image.Complete {
+func (l *lines) Layer(blob digest.Digest, s pull.State) {
+	if s != pull.Exists && s != pull.Complete {
 		return // of interest only while it lasts
 	}
 	l.mu.Lock()
@@ -69,7 +72,7 @@ type bars struct {
 type bar struct {
 	*mpb.Bar
 	mu    sync.Mutex
-	state image.State
+	state pull.State
 	size  int64
 }
 
@@ -104,7 +107,7 @@ func (b *bars) layer(d digest.Digest) *bar {
 	return b.layers[d]
 }
 
-func (b *bars) Layer(blob digest.Digest, s image.State) {
+func (b *bars) Layer(blob digest.Digest, s pull.State) {
 	l := b.layer(blob)
 	if l == nil {
 		return
@@ -112,7 +115,7 @@ func (b *bars) Layer(blob digest.Digest, s image.State) {
 	l.mu.Lock()
 	l.state = s
 	l.mu.Unlock()
-	if s == image.Exists || s == image.Complete {
+	if s == pull.Exists || s == pull.Complete {
 		l.SetCurrent(l.size)
 	}
 }

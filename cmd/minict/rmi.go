@@ -33,10 +33,7 @@ func (a *app) rmi(ctx context.Context, ref string, force bool) error {
 	if err := m.Sweep(ctx); err != nil {
 		return err
 	}
-	client, err := a.client(nil)
-	if err != nil {
-		return err
-	}
+	client := a.images()
 	result, err := client.Remove(ctx, ref, image.RemoveOptions{Force: force, Users: func() ([]image.User, error) { return users(ctx, m) }})
 	if err != nil {
 		return err

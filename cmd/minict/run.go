@@ -183,8 +183,7 @@ func (a *app) pullFor(ctx context.Context, r *runFlags, ref string) error {
 		to = nil
 	}
 	a.mirrors = r.mirrors
-	_, err := a.pull(ctx, ref, r.platform, to)
-	return err
+	return a.pull(ctx, ref, r.platform, to)
 }
 
 func familiar(ref string) string {

@@ -1,3 +1,5 @@
+//go:build !split
+
 package main
 
 import (
@@ -10,12 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"minict/image"
+	"minict/image/pull"
 )
 
 // settings is the program's own configuration file.
 type settings struct {
-	Registries image.Registries `yaml:"registries"`
+	Registries pull.Registries `yaml:"registries"`
 }
 
 // readSettings reads the file at path, or, without a path, the first of the
@@ -42,7 +44,7 @@ func usualSettings() []string {
 }
 
 // registries is the configuration with the mirrors of flags, which go first.
-func (s settings) registries(mirrors []string) (image.Registries, error) {
+func (s settings) registries(mirrors []string) (pull.Registries, error) {
 	r := s.Registries
 	if len(mirrors) == 0 {
 		return r, nil

@@ -122,14 +122,14 @@ func (r *Repository) explain(ctx context.Context, object string, err error) erro
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrCorrupt):
 		return fmt.Errorf("%s: %w", object, plain(err))
 	case isCertificate(err):
-		return Because(ErrUnreachable, "registry %s can't be reached: %s", r.endpoint.host, reason(err))
+		return because(ErrUnreachable, "registry %s can't be reached: %s", r.endpoint.host, reason(err))
 	case errors.As(err, &said) && !r.isOurs(said):
 		return fmt.Errorf("%s: host %s, to which registry %s sends, answers %d %s", object,
 			said.Request.URL.Host, r.endpoint.host, said.StatusCode, http.StatusText(said.StatusCode))
 	case errors.As(err, &said):
 		return r.explainStatus(object, said)
 	case isNetwork(err):
-		return Because(ErrUnreachable, "registry %s can't be reached: %s", r.endpoint.host, reason(err))
+		return because(ErrUnreachable, "registry %s can't be reached: %s", r.endpoint.host, reason(err))
 	}
 	return fmt.Errorf("%s: registry %s: %s", object, r.endpoint.host, reason(err))
 }
@@ -147,20 +147,20 @@ func (r *Repository) explainStatus(object string, said *transport.Error) error {
 	switch said.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		if !r.login {
-			return Because(ErrUnknown, "pull access denied for %s, repository does not exist or may need a login", object)
+			return because(ErrUnknown, "pull access denied for %s, repository does not exist or may need a login", object)
 		}
 		if said.StatusCode == http.StatusUnauthorized {
 			return fmt.Errorf("%w: registry %s refuses the user name or password", ErrUnauthorized, r.endpoint.host)
 		}
-		return Because(ErrUnauthorized, "pull access denied for %s", object)
+		return because(ErrUnauthorized, "pull access denied for %s", object)
 	case http.StatusNotFound:
 		switch transport.ErrorCode(code) {
 		case transport.ManifestUnknownErrorCode:
-			return Because(ErrUnknown, "%s: manifest unknown", object)
+			return because(ErrUnknown, "%s: manifest unknown", object)
 		case transport.NameUnknownErrorCode:
-			return Because(ErrUnknown, "%s: repository does not exist", object)
+			return because(ErrUnknown, "%s: repository does not exist", object)
 		}
-		return Because(ErrUnknown, "%s: registry %s does not have it", object, r.endpoint.host)
+		return because(ErrUnknown, "%s: registry %s does not have it", object, r.endpoint.host)
 	case http.StatusTooManyRequests:
 		return fmt.Errorf("%s: registry %s allows no more requests for now: too many requests", object, r.endpoint.host)
 	}

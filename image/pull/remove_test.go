@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"archive/tar"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"minict/image"
 	"minict/store"
 )
 
@@ -25,11 +26,11 @@ func shelf(t *testing.T) (*Client, string, store.Image, store.Image) {
 	for _, ref := range []string{"/a:1", "/a:2", "/other:1", "/b:1"} {
 		pullFrom(t, c, h.host()+ref)
 	}
-	a, _, err := c.Resolve(t.Context(), h.host()+"/a:1")
+	a, _, err := local(c).Resolve(t.Context(), h.host()+"/a:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _, err := c.Resolve(t.Context(), h.host()+"/b:1")
+	b, _, err := local(c).Resolve(t.Context(), h.host()+"/b:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,20 +38,20 @@ func shelf(t *testing.T) (*Client, string, store.Image, store.Image) {
 	return c, h.host() + "/", a, b
 }
 
-func using(users ...User) RemoveOptions {
-	return RemoveOptions{Users: func() ([]User, error) { return users, nil }}
+func using(users ...image.User) image.RemoveOptions {
+	return image.RemoveOptions{Users: func() ([]image.User, error) { return users, nil }}
 }
 
-func remove(t *testing.T, c *Client, ref string, o RemoveOptions) RemoveResult {
+func remove(t *testing.T, c *Client, ref string, o image.RemoveOptions) image.RemoveResult {
 	t.Helper()
-	r, err := c.Remove(t.Context(), ref, o)
+	r, err := local(c).Remove(t.Context(), ref, o)
 	if err != nil {
 		t.Fatalf("remove %s: %v", ref, err)
 	}
 	return r
 }
 
-func checkLines(t *testing.T, got RemoveResult, untagged []string, deleted ...digest.Digest) {
+func checkLines(t *testing.T, got image.RemoveResult, untagged []string, deleted ...digest.Digest) {
 	t.Helper()
 	if !slices.Equal(got.Untagged, untagged) {
 		t.Errorf("untagged %v, want %v", got.Untagged, untagged)
@@ -60,9 +61,9 @@ func checkLines(t *testing.T, got RemoveResult, untagged []string, deleted ...di
 	}
 }
 
-func refuses(t *testing.T, c *Client, ref string, o RemoveOptions, kind error, text string) {
+func refuses(t *testing.T, c *Client, ref string, o image.RemoveOptions, kind error, text string) {
 	t.Helper()
-	_, err := c.Remove(t.Context(), ref, o)
+	_, err := local(c).Remove(t.Context(), ref, o)
 	if !errors.Is(err, kind) || !strings.Contains(err.Error(), text) {
 		t.Errorf("remove %s: error %v, want %v with %q", ref, err, kind, text)
 	}
@@ -74,7 +75,7 @@ func TestRemoveByName(t *testing.T) {
 	sum := "@" + string(a.Manifest.Digest)
 	checkLines(t, remove(t, c, at1, using()), []string{at1})
 	checkLines(t, remove(t, c, at2, using()), []string{at2, at + "a" + sum})
-	refuses(t, c, at2, using(), ErrUnknown, "no such image: "+at2)
+	refuses(t, c, at2, using(), image.ErrUnknown, "no such image: "+at2)
 	checkStore(t, c.Store, 7, 3)
 	r := remove(t, c, other, using())
 	checkLines(t, r, []string{other, at + "other" + sum}, a.ID, a.Layers[1].Key)
@@ -89,7 +90,7 @@ func TestRemoveByName(t *testing.T) {
 
 func TestRemoveByID(t *testing.T) {
 	c, at, a, b := shelf(t)
-	refuses(t, c, ShortID(a.ID), using(), ErrConflict, "unable to delete "+ShortID(a.ID)+" (must be forced) - image is referenced in multiple repositories")
+	refuses(t, c, image.ShortID(a.ID), using(), image.ErrConflict, "unable to delete "+image.ShortID(a.ID)+" (must be forced) - image is referenced in multiple repositories")
 	checkLines(t, remove(t, c, b.ID.Encoded()[:20], using()), []string{at + "b:1", at + "b@" + string(b.Manifest.Digest)}, b.ID, b.Layers[1].Key)
 	o := using()
 	o.Force = true
@@ -98,16 +99,16 @@ func TestRemoveByID(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	checkStore(t, c.Store, 0, 0)
-	refuses(t, c, string(a.ID), using(), ErrUnknown, "no such image")
-	refuses(t, c, "sha256:../x", using(), ErrReference, "not an image ID")
-	refuses(t, c, "Bad", using(), ErrReference, "lowercase")
+	refuses(t, c, string(a.ID), using(), image.ErrUnknown, "no such image")
+	refuses(t, c, "sha256:../x", using(), image.ErrReference, "not an image ID")
+	refuses(t, c, "Bad", using(), image.ErrReference, "lowercase")
 }
 
 func TestRemoveByDigest(t *testing.T) {
 	c, at, a, _ := shelf(t)
 	ref := at + "a@" + string(a.Manifest.Digest)
 	checkLines(t, remove(t, c, ref, using()), []string{ref})
-	refuses(t, c, ref, using(), ErrUnknown, "no such image")
+	refuses(t, c, ref, using(), image.ErrUnknown, "no such image")
 	checkStore(t, c.Store, 7, 3)
 }
 
@@ -115,22 +116,22 @@ func TestRemoveByDigest(t *testing.T) {
 func TestRemoveInUse(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	c, at, a, b := shelf(t)
-	user := User{Container: id, Image: b.ID, Layers: []digest.Digest{b.Layers[0].Key, b.Layers[1].Key}}
+	user := image.User{Container: id, Image: b.ID, Layers: []digest.Digest{b.Layers[0].Key, b.Layers[1].Key}}
 	running := user
 	running.Running = true
-	unrelated := User{Container: "x", Image: a.ID}
-	refuses(t, c, at+"b:1", using(unrelated, user), ErrConflict,
-		fmt.Sprintf("unable to remove repository reference %q (must force) - container 0123456789ab is using its referenced image %s", at+"b:1", ShortID(b.ID)))
-	refuses(t, c, ShortID(b.ID), using(user), ErrConflict, "(must be forced) - image is being used by stopped container 0123456789ab")
+	unrelated := image.User{Container: "x", Image: a.ID}
+	refuses(t, c, at+"b:1", using(unrelated, user), image.ErrConflict,
+		fmt.Sprintf("unable to remove repository reference %q (must force) - container 0123456789ab is using its referenced image %s", at+"b:1", image.ShortID(b.ID)))
+	refuses(t, c, image.ShortID(b.ID), using(user), image.ErrConflict, "(must be forced) - image is being used by stopped container 0123456789ab")
 	o := using(running)
 	o.Force = true
-	refuses(t, c, ShortID(b.ID), o, ErrConflict, "(cannot be forced) - image is being used by running container 0123456789ab")
+	refuses(t, c, image.ShortID(b.ID), o, image.ErrConflict, "(cannot be forced) - image is being used by running container 0123456789ab")
 	// One name of several is no loss to a container.
 	checkLines(t, remove(t, c, at+"a:1", using(unrelated)), []string{at + "a:1"})
 
 	r := remove(t, c, at+"b:1", o)
 	checkLines(t, r, []string{at + "b:1", at + "b@" + string(b.Manifest.Digest)})
-	img, _, err := c.Resolve(t.Context(), string(b.ID))
+	img, _, err := local(c).Resolve(t.Context(), string(b.ID))
 	if err != nil || len(img.Names)+len(img.Digests) != 0 {
 		t.Errorf("after that: %+v, %v", img, err)
 	}
@@ -138,7 +139,7 @@ func TestRemoveInUse(t *testing.T) {
 	checkStore(t, c.Store, 4, 2)
 
 	broken := errors.New("broken")
-	o = RemoveOptions{Force: true, Users: func() ([]User, error) { return nil, broken }}
+	o = image.RemoveOptions{Force: true, Users: func() ([]image.User, error) { return nil, broken }}
 	refuses(t, c, string(a.ID), o, broken, "broken")
 	checkStore(t, c.Store, 4, 2)
 }
@@ -154,8 +155,8 @@ func TestFindByPrefix(t *testing.T) {
 	slices.Sort(ids)
 	for i := range ids[1:] {
 		if ids[i][0] == ids[i+1][0] {
-			_, _, err := c.Resolve(t.Context(), ids[i][:1])
-			if !errors.Is(err, ErrAmbiguous) {
+			_, _, err := local(c).Resolve(t.Context(), ids[i][:1])
+			if !errors.Is(err, image.ErrAmbiguous) {
 				t.Errorf("%s: %v", ids[i][:1], err)
 			}
 			break
@@ -165,10 +166,10 @@ func TestFindByPrefix(t *testing.T) {
 	h.push("library/"+ids[0][:4], "latest", made{layers: [][]tar.Header{base}})
 	c.Config.Mirrors = map[string][]string{"docker.io": {h.URL}}
 	named := pullFrom(t, c, ids[0][:4]).Image
-	if img, _, err := c.Resolve(t.Context(), ids[0][:4]); err != nil || img.ID != named.ID {
+	if img, _, err := local(c).Resolve(t.Context(), ids[0][:4]); err != nil || img.ID != named.ID {
 		t.Errorf("%s is %s, %v", ids[0][:4], img.ID, err)
 	}
-	if img, _, err := c.Resolve(t.Context(), "sha256:"+ids[0][:10]); err != nil || img.ID.Encoded() != ids[0] {
+	if img, _, err := local(c).Resolve(t.Context(), "sha256:"+ids[0][:10]); err != nil || img.ID.Encoded() != ids[0] {
 		t.Errorf("sha256:%s is %s, %v", ids[0][:10], img.ID, err)
 	}
 }

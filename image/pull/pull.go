@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"minict/image"
 	"minict/image/registry"
 	"minict/store"
 )
@@ -31,12 +32,12 @@ type Client struct {
 
 // PullOptions are the user's wishes for one pull.
 type PullOptions struct {
-	Platform string // as ParsePlatform reads it; empty is this machine's
+	Platform string // as image.ParsePlatform reads it; empty is this machine's
 }
 
 // PullResult is what there is to say after a pull.
 type PullResult struct {
-	Name   Name
+	Name   image.Name
 	Image  store.Image
 	Digest digest.Digest // what the reference named in the registry: an index or a manifest
 	New    bool          // the name meant nothing or another image before
@@ -55,11 +56,11 @@ func (r PullResult) Status() string {
 // nothing of it stays. Of several pulls of one image, in whichever processes,
 // one fetches and the others wait for it.
 func (c *Client) Pull(ctx context.Context, ref string, o PullOptions) (PullResult, error) {
-	name, err := Parse(ref)
+	name, err := image.Parse(ref)
 	if err != nil {
 		return PullResult{}, err
 	}
-	want, err := ParsePlatform(o.Platform)
+	want, err := image.ParsePlatform(o.Platform)
 	if err != nil {
 		return PullResult{}, err
 	}
@@ -83,7 +84,7 @@ func (c *Client) Pull(ctx context.Context, ref string, o PullOptions) (PullResul
 // pull is one run of Pull.
 type pull struct {
 	*Client
-	name     Name
+	name     image.Name
 	want     v1.Platform
 	progress Progress
 
@@ -141,7 +142,7 @@ func (p *pull) resolveAt(ctx context.Context, repo *registry.Repository) error {
 			break
 		}
 		if nested == maxNested {
-			return fmt.Errorf("%s: %w: more than %d indexes in each other", p.name.Familiar(), ErrCorrupt, maxNested)
+			return fmt.Errorf("%s: %w: more than %d indexes in each other", p.name.Familiar(), image.ErrCorrupt, maxNested)
 		}
 		if doc, err = p.descend(ctx, repo, doc); err != nil {
 			return err
@@ -177,7 +178,7 @@ func (p *pull) descend(ctx context.Context, repo *registry.Repository, doc regis
 	got := child.Descriptor
 	if got.Size != entry.Size || got.MediaType != "" && entry.MediaType != "" && got.MediaType != entry.MediaType {
 		return registry.Document{}, fmt.Errorf("manifest %s: %w: the index promises %d bytes of %q, the registry sends %d of %q",
-			got.Digest, ErrCorrupt, entry.Size, clip(entry.MediaType), got.Size, got.MediaType)
+			got.Digest, image.ErrCorrupt, entry.Size, image.Clip(entry.MediaType), got.Size, got.MediaType)
 	}
 	p.platform = entry.Platform
 	return child, nil
@@ -205,7 +206,7 @@ func (p *pull) run(ctx context.Context) (PullResult, error) {
 // before is the image that the name means now, empty if none.
 func (p *pull) before(ctx context.Context) (id digest.Digest, err error) {
 	err = p.Store.View(ctx, func(tx *store.Tx) error {
-		img, err := tx.ByName(p.name.stored())
+		img, err := tx.ByName(p.name.Stored())
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
@@ -232,7 +233,7 @@ func (p *pull) digest() string { return p.name.Repository() + "@" + string(p.top
 // reuse gives an image that is in the store already its name, unless the very
 // same manifest is not there or a layer's directory is lost.
 func (p *pull) reuse(ctx context.Context) (img store.Image, ok bool, err error) {
-	id, name := p.manifest.Config.Digest, p.name.stored()
+	id, name := p.manifest.Config.Digest, p.name.Stored()
 	find := func(tx *store.Tx) (store.Image, bool, error) {
 		img, err := tx.Image(id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -248,7 +249,7 @@ func (p *pull) reuse(ctx context.Context) (img store.Image, ok bool, err error) 
 	if err != nil || !ok {
 		return store.Image{}, false, err
 	}
-	if !Runs(p.want, img.Platform) {
+	if !image.Runs(p.want, img.Platform) {
 		return store.Image{}, false, p.wrongPlatform(img.Platform)
 	}
 	for _, l := range p.layers() {
@@ -304,7 +305,7 @@ func (p *pull) fetch(ctx context.Context) (store.Image, error) {
 	if err != nil {
 		return store.Image{}, err
 	}
-	if err := in.Publish(ctx, img, p.name.stored()); err != nil {
+	if err := in.Publish(ctx, img, p.name.Stored()); err != nil {
 		return store.Image{}, err
 	}
 	err = p.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -324,7 +325,7 @@ func (p *pull) fill(ctx context.Context, in *store.Ingest) (store.Image, error) 
 		return store.Image{}, err
 	}
 	if n, m := len(config.RootFS.DiffIDs), len(p.manifest.Layers); n != m {
-		return store.Image{}, fmt.Errorf("image config %s: %w: %d diff_ids for %d layers", p.manifest.Config.Digest, ErrCorrupt, n, m)
+		return store.Image{}, fmt.Errorf("image config %s: %w: %d diff_ids for %d layers", p.manifest.Config.Digest, image.ErrCorrupt, n, m)
 	}
 	platform, err := p.checkPlatform(config)
 	if err != nil {
@@ -368,7 +369,7 @@ func (p *pull) config(ctx context.Context, in *store.Ingest) (v1.Image, error) {
 	if err != nil {
 		return v1.Image{}, err
 	}
-	config, err := decodeConfig(d.Digest, raw)
+	config, err := image.DecodeConfig(d.Digest, raw)
 	if err != nil {
 		return v1.Image{}, err
 	}
@@ -385,15 +386,15 @@ func (p *pull) checkPlatform(config v1.Image) (v1.Platform, error) {
 		have = *p.platform
 	case have.Architecture == "":
 		have = p.want
-	case !Runs(p.want, have):
+	case !image.Runs(p.want, have):
 		return v1.Platform{}, p.wrongPlatform(have)
 	}
-	return normalize(have), nil
+	return image.NormalizePlatform(have), nil
 }
 
 func (p *pull) wrongPlatform(have v1.Platform) error {
-	return registry.Because(ErrPlatform, "image %s is for %s and not for %s",
-		p.name.Familiar(), clip(FormatPlatform(normalize(have))), FormatPlatform(p.want))
+	return image.Because(image.ErrPlatform, "image %s is for %s and not for %s",
+		p.name.Familiar(), image.Clip(image.FormatPlatform(image.NormalizePlatform(have))), image.FormatPlatform(p.want))
 }
 
 // open opens a blob at the first source that has it.
@@ -408,5 +409,5 @@ func (p *pull) open(ctx context.Context, d v1.Descriptor) (*registry.Blob, error
 		}
 		slog.WarnContext(ctx, "mirror can't be used", "mirror", source.Host(), "error", err)
 	}
-	return nil, registry.Because(ErrUnknown, "blob %s: no registry to ask", d.Digest)
+	return nil, image.Because(image.ErrUnknown, "blob %s: no registry to ask", d.Digest)
 }

@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"archive/tar"
@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"minict/image"
 	"minict/store"
 )
 
@@ -126,7 +127,7 @@ type made struct {
 func (h *hub) push(repo, tag string, m made) (v1.Descriptor, v1.Manifest) {
 	h.t.Helper()
 	if m.platform.OS == "" {
-		m.platform = HostPlatform()
+		m.platform = image.HostPlatform()
 	}
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	config := v1.Image{Created: &when, Platform: m.platform, RootFS: v1.RootFS{Type: "layers"}}
@@ -220,6 +221,9 @@ func newClient(t *testing.T) *Client {
 
 // checkStore compares what the store has of a kind with what it should have,
 // and that nothing unfinished is in it and nothing damaged.
+// local is what is done with images that are there.
+func local(c *Client) *image.Client { return &image.Client{Store: c.Store} }
+
 func checkStore(t *testing.T, s *store.Store, blobs, layers int) {
 	t.Helper()
 	for dir, want := range map[string]int{"blobs/sha256": blobs, "layers/sha256": layers, "ingest": 0, "locks": 0, "trash": 0} {
@@ -268,7 +272,7 @@ func newRecorder() *recorder {
 	return &recorder{states: map[digest.Digest][]State{}, bytes: map[digest.Digest]int64{}}
 }
 
-func (r *recorder) Begin(_ Name, layers []v1.Descriptor) { r.layers = layers }
+func (r *recorder) Begin(_ image.Name, layers []v1.Descriptor) { r.layers = layers }
 
 func (r *recorder) Layer(d digest.Digest, s State) {
 	r.mu.Lock()

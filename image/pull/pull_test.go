@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"archive/tar"
@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"minict/image"
 	"minict/image/registry"
 	"minict/store"
 )
@@ -55,7 +56,7 @@ func TestPull(t *testing.T) {
 	img := r.Image
 	if img.ID != manifest.Config.Digest || img.Manifest.Digest != own.Digest || len(img.Layers) != 2 ||
 		!slices.Equal(img.Names, []string{ref}) || !slices.Equal(img.Digests, []string{h.host() + "/lib/thing@" + string(index.Digest)}) ||
-		FormatPlatform(img.Platform) != FormatPlatform(HostPlatform()) || img.Created.Year() != 2026 || img.Size != int64(len("etc/passwd")+len("usr/a")+len("opt/b")) {
+		image.FormatPlatform(img.Platform) != image.FormatPlatform(image.HostPlatform()) || img.Created.Year() != 2026 || img.Size != int64(len("etc/passwd")+len("usr/a")+len("opt/b")) {
 		t.Errorf("image %+v", img)
 	}
 	if got := read(t, c.Store, img.Layers[0], "etc/passwd"); got != "etc/passwd" {
@@ -76,7 +77,7 @@ func TestPull(t *testing.T) {
 	if again.New || again.Status() != "Image is up to date for "+ref || h.count("/blobs/") != blobs {
 		t.Errorf("second pull: %+v, %d more blobs", again, h.count("/blobs/")-blobs)
 	}
-	found, config, err := c.Resolve(t.Context(), ref)
+	found, config, err := local(c).Resolve(t.Context(), ref)
 	if err != nil || found.ID != img.ID || !slices.Equal(config.Config.Cmd, []string{"/bin/sh"}) {
 		t.Errorf("resolve: %+v, %+v, %v", found, config, err)
 	}
@@ -109,14 +110,14 @@ func TestPullByDigest(t *testing.T) {
 	if r := pullFrom(t, c, h.host()+"/thing:1"); r.Image.ID == "" || len(r.Image.Names) != 2 || len(r.Image.Digests) != 1 {
 		t.Errorf("image %+v", r.Image)
 	}
-	for _, ref := range []string{byDigest, h.host() + "/thing:1", string(r.Image.ID), r.Image.ID.Encoded(), ShortID(r.Image.ID)} {
-		if img, _, err := c.Resolve(t.Context(), ref); err != nil || img.ID != r.Image.ID {
+	for _, ref := range []string{byDigest, h.host() + "/thing:1", string(r.Image.ID), r.Image.ID.Encoded(), image.ShortID(r.Image.ID)} {
+		if img, _, err := local(c).Resolve(t.Context(), ref); err != nil || img.ID != r.Image.ID {
 			t.Errorf("resolve %s: %v, %v", ref, img.ID, err)
 		}
 	}
 	wrong := digest.FromString("wrong")
 	_, err := c.Pull(t.Context(), h.host()+"/thing@"+string(wrong), PullOptions{})
-	if !errors.Is(err, ErrUnknown) {
+	if !errors.Is(err, image.ErrUnknown) {
 		t.Errorf("unknown digest: %v", err)
 	}
 }
@@ -140,7 +141,7 @@ func TestTagMoves(t *testing.T) {
 	if !r.New || r.Image.ID != second.Config.Digest || len(r.Image.Layers) != 2 {
 		t.Errorf("pulled %+v", r)
 	}
-	images, err := c.List(t.Context())
+	images, err := local(c).List(t.Context())
 	if err != nil || len(images) != 2 {
 		t.Fatalf("%d images, %v", len(images), err)
 	}
@@ -156,7 +157,7 @@ func TestPullPlatform(t *testing.T) {
 	var entries []v1.Descriptor
 	want := map[string]digest.Digest{}
 	for _, p := range []string{"linux/arm/v5", "linux/arm/v6", "linux/arm64", "linux/amd64", "linux/amd64/v3", "linux/386"} {
-		platform, err := ParsePlatform(p)
+		platform, err := image.ParsePlatform(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +174,7 @@ func TestPullPlatform(t *testing.T) {
 	} {
 		r, err := c.Pull(t.Context(), h.host()+"/many", PullOptions{Platform: asked})
 		if err != nil || r.Image.ID != want[got] {
-			t.Errorf("%s: %s, %v, want that for %s", asked, FormatPlatform(r.Image.Platform), err, got)
+			t.Errorf("%s: %s, %v, want that for %s", asked, image.FormatPlatform(r.Image.Platform), err, got)
 		}
 	}
 	h.push("one", "latest", made{layers: [][]tar.Header{base}, platform: v1.Platform{OS: "linux", Architecture: "s390x"}})
@@ -183,18 +184,18 @@ func TestPullPlatform(t *testing.T) {
 		"linux/":        "os/architecture", "a/b/c/d": "os/architecture", "linux/a\nb": "os/architecture",
 	} {
 		_, err := c.Pull(t.Context(), h.host()+"/many", PullOptions{Platform: asked})
-		if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), text) {
+		if !errors.Is(err, image.ErrPlatform) || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: error %v", asked, err)
 		}
 	}
 	_, err := c.Pull(t.Context(), h.host()+"/one", PullOptions{})
-	if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), "is for linux/s390x and not for") {
+	if !errors.Is(err, image.ErrPlatform) || !strings.Contains(err.Error(), "is for linux/s390x and not for") {
 		t.Errorf("one platform: %v", err)
 	}
 	if _, err := c.Pull(t.Context(), h.host()+"/one", PullOptions{Platform: "linux/s390x"}); err != nil {
 		t.Errorf("another platform, wanted: %v", err)
 	}
-	if _, err := c.Pull(t.Context(), h.host()+"/one", PullOptions{}); !errors.Is(err, ErrPlatform) {
+	if _, err := c.Pull(t.Context(), h.host()+"/one", PullOptions{}); !errors.Is(err, image.ErrPlatform) {
 		t.Errorf("another platform, in the store: %v", err)
 	}
 }
@@ -209,7 +210,7 @@ func TestPullFromMirror(t *testing.T) {
 	}
 	c.Config.Mirrors = map[string][]string{"127.0.0.1:1": {empty.URL}}
 	_, err := c.Pull(t.Context(), "127.0.0.1:1/alpine", PullOptions{})
-	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "; mirror "+empty.host()) {
+	if !errors.Is(err, image.ErrUnreachable) || !strings.Contains(err.Error(), "; mirror "+empty.host()) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -237,7 +238,7 @@ func TestSharedLayers(t *testing.T) {
 		i.RootFS.DiffIDs = []digest.Digest{digest.FromBytes(makeTar(t, base))}
 	}})
 	_, err := c.Pull(t.Context(), h.host()+"/c", PullOptions{})
-	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "wrong DiffID") {
+	if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), "wrong DiffID") {
 		t.Errorf("error %v (layer %s)", err, stolen.Layers[0].Digest)
 	}
 	checkStore(t, c.Store, 2*2+3, 3)
@@ -367,7 +368,7 @@ func TestPullCancelled(t *testing.T) {
 			return true
 		}
 		_, err := c.Pull(ctx, h.host()+"/thing", PullOptions{})
-		if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrCorrupt) { // the length may be seen first
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, image.ErrCorrupt) { // the length may be seen first
 			t.Errorf("error %v", err)
 		}
 		checkStore(t, c.Store, 0, 0)
@@ -386,27 +387,27 @@ func TestPullBad(t *testing.T) {
 		text  string
 	}{
 		"leaves its directory": {made{layers: [][]tar.Header{base, {file("../../escape")}}}, nil, "escape"},
-		"DiffID":               {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[1] = digest.FromString("x") }}, ErrCorrupt, "wrong DiffID"},
-		"few diff_ids":         {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs = i.RootFS.DiffIDs[1:] }}, ErrCorrupt, "1 diff_ids for 2 layers"},
-		"no diff_id":           {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[0] = "../../x" }}, ErrCorrupt, "digest"},
-		"rootfs type":          {made{layers: two, config: func(i *v1.Image) { i.RootFS.Type = "windows" }}, ErrCorrupt, "rootfs"},
+		"DiffID":               {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[1] = digest.FromString("x") }}, image.ErrCorrupt, "wrong DiffID"},
+		"few diff_ids":         {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs = i.RootFS.DiffIDs[1:] }}, image.ErrCorrupt, "1 diff_ids for 2 layers"},
+		"no diff_id":           {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[0] = "../../x" }}, image.ErrCorrupt, "digest"},
+		"rootfs type":          {made{layers: two, config: func(i *v1.Image) { i.RootFS.Type = "windows" }}, image.ErrCorrupt, "rootfs"},
 		"two diff_ids": {made{layers: [][]tar.Header{base, base}, config: func(i *v1.Image) {
 			i.RootFS.DiffIDs[1] = digest.FromString("x")
-		}}, ErrCorrupt, "two diff_ids"},
-		"layer size":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Size++ }}, ErrCorrupt, "wrong size"},
-		"config size":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size-- }}, ErrCorrupt, "wrong size"},
-		"huge config":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size = maxConfig + 1 }}, ErrCorrupt, "size"},
-		"huge layer":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = maxBlob + 1 }}, ErrCorrupt, "size"},
-		"negative layer":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = -1 }}, ErrCorrupt, "size"},
-		"layer digest":    {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Digest = "sha256:../../x" }}, ErrCorrupt, "digest"},
-		"layer type":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = "text/plain" }}, ErrCorrupt, "media type"},
+		}}, image.ErrCorrupt, "two diff_ids"},
+		"layer size":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Size++ }}, image.ErrCorrupt, "wrong size"},
+		"config size":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size-- }}, image.ErrCorrupt, "wrong size"},
+		"huge config":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size = maxConfig + 1 }}, image.ErrCorrupt, "size"},
+		"huge layer":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = maxBlob + 1 }}, image.ErrCorrupt, "size"},
+		"negative layer":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = -1 }}, image.ErrCorrupt, "size"},
+		"layer digest":    {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Digest = "sha256:../../x" }}, image.ErrCorrupt, "digest"},
+		"layer type":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = "text/plain" }}, image.ErrCorrupt, "media type"},
 		"compression":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = v1.MediaTypeImageLayerZstd }}, nil, "zstd"},
 		"no image":        {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.MediaType = "application/vnd.cncf.helm.config.v1+json" }}, nil, "no container image"},
-		"schema version":  {made{layers: two, manifest: func(m *v1.Manifest) { m.SchemaVersion = 1 }}, ErrCorrupt, "schema version"},
-		"calls itself":    {made{layers: two, manifest: func(m *v1.Manifest) { m.MediaType = v1.MediaTypeImageIndex }}, ErrCorrupt, "calls it"},
-		"too many layers": {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 300) }}, ErrCorrupt, "600 layers"},
-		"missing layer":   {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Digest = digest.FromString("gone") }}, ErrUnknown, "does not have it"},
-		"missing config":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Digest = digest.FromString("gone") }}, ErrUnknown, "does not have it"},
+		"schema version":  {made{layers: two, manifest: func(m *v1.Manifest) { m.SchemaVersion = 1 }}, image.ErrCorrupt, "schema version"},
+		"calls itself":    {made{layers: two, manifest: func(m *v1.Manifest) { m.MediaType = v1.MediaTypeImageIndex }}, image.ErrCorrupt, "calls it"},
+		"too many layers": {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 300) }}, image.ErrCorrupt, "600 layers"},
+		"missing layer":   {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Digest = digest.FromString("gone") }}, image.ErrUnknown, "does not have it"},
+		"missing config":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Digest = digest.FromString("gone") }}, image.ErrUnknown, "does not have it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			watchdog(t)
@@ -472,7 +473,7 @@ func TestPullSpoiltLayer(t *testing.T) {
 				return true
 			}
 			_, err := c.Pull(t.Context(), h.host()+"/thing", PullOptions{})
-			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), string(m.Layers[1].Digest)) {
+			if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), string(m.Layers[1].Digest)) {
 				t.Errorf("error %v", err)
 			}
 			checkStore(t, c.Store, 0, 0)
@@ -484,7 +485,7 @@ func TestPullSpoiltLayer(t *testing.T) {
 func TestNestedIndex(t *testing.T) {
 	h, c := newHub(t), newClient(t)
 	d, _ := h.push("thing", "", made{layers: [][]tar.Header{base}})
-	own := HostPlatform()
+	own := image.HostPlatform()
 	for range maxNested {
 		d = h.pushIndex("thing", "ok", d)
 		d.Platform = &own
@@ -492,13 +493,13 @@ func TestNestedIndex(t *testing.T) {
 	h.pushIndex("thing", "deep", d)
 	pullFrom(t, c, h.host()+"/thing:ok")
 	_, err := c.Pull(t.Context(), h.host()+"/thing:deep", PullOptions{})
-	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "indexes in each other") {
+	if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), "indexes in each other") {
 		t.Errorf("error %v", err)
 	}
 	d.Size++
 	h.pushIndex("thing", "lies", d)
 	_, err = c.Pull(t.Context(), h.host()+"/thing:lies", PullOptions{})
-	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "the index promises") {
+	if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), "the index promises") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -519,11 +520,13 @@ func TestKind(t *testing.T) {
 		`{"schemaVersion":1,"fsLayers":[],"name":1}`: "",
 	} {
 		got, err := kind([]byte(raw))
-		if got != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrCorrupt) {
+		if got != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, image.ErrCorrupt) {
 			t.Errorf("%s: %q, %v", raw, got, err)
 		}
 	}
 }
+
+const sum = "sha256:e7d92cdc71feacf90708cb59182d0df1b911f8ae022d29e8e95d75ca6a99776a"
 
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"`+sum+`","size":3}]}`), "")
@@ -544,8 +547,8 @@ func FuzzManifest(f *testing.F) {
 		}
 		if err2 == nil {
 			for _, p := range []string{"", "linux/arm/v7", "linux/amd64/v3"} {
-				want, _ := ParsePlatform(p)
-				if d, err := pick(index, want, "x"); err == nil && !Runs(want, *d.Platform) {
+				want, _ := image.ParsePlatform(p)
+				if d, err := pick(index, want, "x"); err == nil && !image.Runs(want, *d.Platform) {
 					t.Errorf("picked %+v for %s", d.Platform, p)
 				}
 			}
@@ -556,9 +559,9 @@ func FuzzManifest(f *testing.F) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"architecture":"amd64","os":"linux","config":{"Env":["A=b"]},"rootfs":{"type":"layers","diff_ids":["` + sum + `"]}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		config, err := decodeConfig(digest.FromBytes(raw), raw)
+		config, err := image.DecodeConfig(digest.FromBytes(raw), raw)
 		if err != nil {
-			if !errors.Is(err, ErrCorrupt) {
+			if !errors.Is(err, image.ErrCorrupt) {
 				t.Errorf("error %v", err)
 			}
 			return
@@ -569,6 +572,6 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 		stackKeys(config.RootFS.DiffIDs)
-		normalize(config.Platform)
+		image.NormalizePlatform(config.Platform)
 	})
 }

@@ -1,23 +1,19 @@
-package image
+package pull
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"minict/image"
 	"minict/image/registry"
 	"minict/store"
 )
 
-// Bounds on what an image may consist of. Docker stops at 127 layers, since
-// that was what overlayfs took; more than 500 lower directories Linux refuses
-// to this day.
+// Bounds on what an image may consist of, beside image.MaxLayers.
 const (
-	maxLayers = 500
 	maxConfig = 4 << 20  // bytes of a config
 	maxBlob   = 64 << 30 // bytes of a layer's blob
 	maxNested = 3        // indexes in indexes
@@ -61,7 +57,7 @@ func decodeManifest(doc registry.Document) (v1.Manifest, error) {
 }
 
 func decodeDocument(doc registry.Document, field string, into any, mediaType *string, schema *int) error {
-	if err := decodeJSON(doc.Raw, into); err != nil {
+	if err := image.DecodeJSON(doc.Raw, into); err != nil {
 		return fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
 	}
 	got, err := kind(doc.Raw)
@@ -71,13 +67,13 @@ func decodeDocument(doc registry.Document, field string, into any, mediaType *st
 	announced := doc.Descriptor.MediaType
 	switch {
 	case *schema != 2:
-		return fmt.Errorf("manifest %s: %w: schema version %d", doc.Descriptor.Digest, ErrCorrupt, *schema)
+		return fmt.Errorf("manifest %s: %w: schema version %d", doc.Descriptor.Digest, image.ErrCorrupt, *schema)
 	case got != field:
-		return fmt.Errorf("manifest %s: %w: it has %q where its media type says %q", doc.Descriptor.Digest, ErrCorrupt, got, field)
+		return fmt.Errorf("manifest %s: %w: it has %q where its media type says %q", doc.Descriptor.Digest, image.ErrCorrupt, got, field)
 	case *mediaType != "" && announced != "" && *mediaType != announced:
-		return fmt.Errorf("manifest %s: %w: the registry calls it %q, itself %q", doc.Descriptor.Digest, ErrCorrupt, announced, clip(*mediaType))
+		return fmt.Errorf("manifest %s: %w: the registry calls it %q, itself %q", doc.Descriptor.Digest, image.ErrCorrupt, announced, image.Clip(*mediaType))
 	case *mediaType != "" && isIndex(*mediaType) != (field == "manifests"):
-		return fmt.Errorf("manifest %s: %w: it calls itself %q", doc.Descriptor.Digest, ErrCorrupt, clip(*mediaType))
+		return fmt.Errorf("manifest %s: %w: it calls itself %q", doc.Descriptor.Digest, image.ErrCorrupt, image.Clip(*mediaType))
 	}
 	return nil
 }
@@ -91,20 +87,20 @@ func kind(raw []byte) (string, error) {
 		Config    json.RawMessage `json:"config"`
 		FSLayers  json.RawMessage `json:"fsLayers"`
 	}
-	if err := decodeJSON(raw, &has); err != nil {
+	if err := image.DecodeJSON(raw, &has); err != nil {
 		return "", err
 	}
 	switch manifest := has.Layers != nil || has.Config != nil; {
 	case has.FSLayers != nil:
-		return "", fmt.Errorf("%w: a manifest of schema 1, which is obsolete and can't be verified", ErrCorrupt)
+		return "", fmt.Errorf("%w: a manifest of schema 1, which is obsolete and can't be verified", image.ErrCorrupt)
 	case has.Manifests != nil && manifest:
-		return "", fmt.Errorf("%w: it is both an index and a manifest", ErrCorrupt)
+		return "", fmt.Errorf("%w: it is both an index and a manifest", image.ErrCorrupt)
 	case has.Manifests != nil:
 		return "manifests", nil
 	case manifest:
 		return "layers", nil
 	}
-	return "", fmt.Errorf("%w: it is neither an index nor a manifest", ErrCorrupt)
+	return "", fmt.Errorf("%w: it is neither an index nor a manifest", image.ErrCorrupt)
 }
 
 func isIndex(mediaType string) bool {
@@ -115,17 +111,17 @@ func checkManifest(m v1.Manifest) error {
 	switch m.Config.MediaType {
 	case v1.MediaTypeImageConfig, dockerConfig:
 	default:
-		return fmt.Errorf("it is no container image but %q", clip(m.Config.MediaType))
+		return fmt.Errorf("it is no container image but %q", image.Clip(m.Config.MediaType))
 	}
-	if len(m.Layers) > maxLayers {
-		return fmt.Errorf("%w: %d layers are more than %d", ErrCorrupt, len(m.Layers), maxLayers)
+	if len(m.Layers) > image.MaxLayers {
+		return fmt.Errorf("%w: %d layers are more than %d", image.ErrCorrupt, len(m.Layers), image.MaxLayers)
 	}
 	if err := checkDescriptor(m.Config, maxConfig); err != nil {
 		return err
 	}
 	for _, l := range m.Layers {
 		if !isLayer(l.MediaType) {
-			return fmt.Errorf("%w: layer %s has the media type %q", ErrCorrupt, l.Digest, clip(l.MediaType))
+			return fmt.Errorf("%w: layer %s has the media type %q", image.ErrCorrupt, l.Digest, image.Clip(l.MediaType))
 		}
 		if err := checkDescriptor(l, maxBlob); err != nil {
 			return err
@@ -149,42 +145,10 @@ func isLayer(mediaType string) bool {
 // to any host was CVE-2020-15157.
 func checkDescriptor(d v1.Descriptor, most int64) error {
 	if err := store.ValidDigest(d.Digest); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", image.ErrCorrupt, err)
 	}
 	if d.Size < 0 || d.Size > most {
-		return fmt.Errorf("%w: %s: size %d is not between 0 and %d", ErrCorrupt, d.Digest, d.Size, most)
-	}
-	return nil
-}
-
-// decodeConfig reads an image's config.
-func decodeConfig(id digest.Digest, raw []byte) (v1.Image, error) {
-	var config v1.Image
-	if err := decodeJSON(raw, &config); err != nil {
-		return v1.Image{}, fmt.Errorf("image config %s: %w", id, err)
-	}
-	if t := config.RootFS.Type; t != "layers" {
-		return v1.Image{}, fmt.Errorf("image config %s: %w: rootfs of type %q", id, ErrCorrupt, clip(t))
-	}
-	if len(config.RootFS.DiffIDs) > maxLayers {
-		return v1.Image{}, fmt.Errorf("image config %s: %w: %d layers are more than %d", id, ErrCorrupt, len(config.RootFS.DiffIDs), maxLayers)
-	}
-	for _, d := range config.RootFS.DiffIDs {
-		if err := store.ValidDigest(d); err != nil {
-			return v1.Image{}, fmt.Errorf("image config %s: %w: %w", id, ErrCorrupt, err)
-		}
-	}
-	return config, nil
-}
-
-// decodeJSON reads one JSON value with nothing behind it.
-func decodeJSON(raw []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("%w: %s", ErrCorrupt, clip(err.Error()))
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("%w: more than one JSON value", ErrCorrupt)
+		return fmt.Errorf("%w: %s: size %d is not between 0 and %d", image.ErrCorrupt, d.Digest, d.Size, most)
 	}
 	return nil
 }

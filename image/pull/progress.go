@@ -1,8 +1,10 @@
-package image
+package pull
 
 import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/image"
 )
 
 // State is how far a layer is.
@@ -39,7 +41,7 @@ func (s State) String() string {
 type Progress interface {
 	// Begin comes once, when the layers are known; the lowest is the first.
 	// Each digest is there once.
-	Begin(name Name, layers []v1.Descriptor)
+	Begin(name image.Name, layers []v1.Descriptor)
 	// Layer says that the layer whose blob has the digest entered a state.
 	Layer(blob digest.Digest, state State)
 	// Bytes says that n more bytes of the blob have come.
@@ -49,6 +51,6 @@ type Progress interface {
 // silent is the Progress of who wants none.
 type silent struct{}
 
-func (silent) Begin(Name, []v1.Descriptor) {}
-func (silent) Layer(digest.Digest, State)  {}
-func (silent) Bytes(digest.Digest, int64)  {}
+func (silent) Begin(image.Name, []v1.Descriptor) {}
+func (silent) Layer(digest.Digest, State)        {}
+func (silent) Bytes(digest.Digest, int64)        {}

@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"archive/tar"

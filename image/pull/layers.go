@@ -1,4 +1,4 @@
-package image
+package pull
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"minict/image"
 	"minict/image/layer"
 	"minict/store"
 )
@@ -36,7 +37,7 @@ func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []digest.Di
 		if j, seen := first[blob.Digest]; seen {
 			if diffIDs[i] != diffIDs[j] {
 				group.Wait()
-				return nil, fmt.Errorf("image config %s: %w: layer %s has two diff_ids", p.manifest.Config.Digest, ErrCorrupt, blob.Digest)
+				return nil, fmt.Errorf("image config %s: %w: layer %s has two diff_ids", p.manifest.Config.Digest, image.ErrCorrupt, blob.Digest)
 			}
 			continue
 		}
@@ -131,7 +132,7 @@ func blame(ctx context.Context, rest io.Reader, err error) error {
 	if ctx.Err() != nil || errors.Is(err, layer.ErrLimit) || errors.Is(err, layer.ErrBreakout) {
 		return err
 	}
-	if _, e := io.Copy(io.Discard, rest); errors.Is(e, ErrCorrupt) {
+	if _, e := io.Copy(io.Discard, rest); errors.Is(e, image.ErrCorrupt) {
 		return e
 	}
 	return err
@@ -191,7 +192,7 @@ func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob v1
 		return store.Layer{}, fmt.Errorf("layer %s: %w", blob.Digest, err)
 	}
 	if got.DiffID != diffID {
-		return store.Layer{}, fmt.Errorf("layer %s: %w: wrong DiffID: the config promises %s, the tar has %s", blob.Digest, ErrCorrupt, diffID, got.DiffID)
+		return store.Layer{}, fmt.Errorf("layer %s: %w: wrong DiffID: the config promises %s, the tar has %s", blob.Digest, image.ErrCorrupt, diffID, got.DiffID)
 	}
 	key := diffID
 	if !got.SelfContained {
