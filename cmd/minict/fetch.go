@@ -18,9 +18,11 @@ func (a *app) fetchCommand() *cobra.Command {
 	var platform string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:    "fetch IMAGE",
-		Hidden: true,
-		Args:   needs(1, 1),
+		Use:     "fetch [flags] IMAGE",
+		Short:   "Fetch an image for another minict",
+		Example: "  minict fetch alpine",
+		Hidden:  true,
+		Args:    needs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to := a.out
 			if quiet {
