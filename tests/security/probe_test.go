@@ -144,35 +144,47 @@ func probeProwl([]string) error {
 
 func prowl(dir string, tell func(string, ...any)) {
 	exe, err := os.Readlink(dir + "/exe")
-	if err != nil || exe == "/probe" || exe == "/bin/busybox" {
+	if err != nil || ours(exe) {
 		return
 	}
 	tell("sees program %s", exe)
-	for _, flag := range []int{unix.O_WRONLY, unix.O_RDWR, unix.O_RDONLY} {
-		fd, err := unix.Open(dir+"/exe", flag|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		if flag != unix.O_RDONLY {
-			tell("may write %s", exe)
-		}
-		self := fmt.Sprintf("/proc/self/fd/%d", fd)
-		// As long as it runs it is busy, whoever asks: what counts is whether
-		// its mount would let it be written afterwards.
-		var fs unix.Statfs_t
-		if unix.Fstatfs(fd, &fs) != nil || fs.Flags&unix.ST_RDONLY == 0 {
-			tell("may write %s later", exe)
-		}
-		if os.Chmod(self, 0o777) == nil {
-			tell("may change %s", exe)
-		}
-		unix.Close(fd)
+	if program, err := os.Open(dir + "/exe"); err == nil {
+		writable(program, tell)
+		program.Close()
 	}
 	links, _ := filepath.Glob(dir + "/fd/*")
 	for _, link := range append(links, dir+"/cwd", dir+"/root") {
 		if place, err := os.Readlink(link); err == nil && strings.HasPrefix(place, "/") {
 			tell("sees %s of %s", place, exe)
 		}
+	}
+}
+
+// ours says whether a program is one of the container's.
+func ours(exe string) bool { return exe == "/probe" || exe == "/bin/busybox" }
+
+// writable tries to change a program that was opened to be read. By now it may
+// be another one.
+func writable(program *os.File, tell func(string, ...any)) {
+	self := fmt.Sprintf("/proc/self/fd/%d", program.Fd())
+	exe, err := os.Readlink(self)
+	if err != nil || ours(exe) {
+		return
+	}
+	for _, flag := range []int{unix.O_WRONLY, unix.O_RDWR} {
+		if fd, err := unix.Open(self, flag|unix.O_CLOEXEC, 0); err == nil {
+			unix.Close(fd)
+			tell("may write %s", exe)
+		}
+	}
+	// As long as it runs it is busy, whoever asks: what counts is whether its
+	// mount would let it be written afterwards.
+	var fs unix.Statfs_t
+	if unix.Fstatfs(int(program.Fd()), &fs) != nil || fs.Flags&unix.ST_RDONLY == 0 {
+		tell("may write %s later", exe)
+	}
+	if os.Chmod(self, 0o777) == nil {
+		tell("may change %s", exe)
 	}
 }
 
