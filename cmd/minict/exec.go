@@ -30,7 +30,7 @@ func (a *app) execCommand() *cobra.Command {
 			o.Env = append(env, o.Env...)
 			if !detach {
 				var err error
-				if o.Streams, err = a.foreground(o.OpenStdin, detachKeys); err != nil {
+				if o.Streams, err = a.foreground(o.OpenStdin, o.TTY, detachKeys); err != nil {
 					return err
 				}
 			}

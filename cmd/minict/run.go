@@ -62,7 +62,7 @@ func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) 
 	ro := container.RunOptions{Timed: x.explain != ""}
 	ro.Explained = func(e container.Explanation) { runtime.Explain(a.err, e.Plan, e.Clocks) }
 	if !o.Detach {
-		if ro.Streams, err = a.foreground(o.OpenStdin, x.detachKeys); err != nil {
+		if ro.Streams, err = a.foreground(o.OpenStdin, o.TTY, x.detachKeys); err != nil {
 			return err
 		}
 		ro.Streams.NoSignals = !x.sigProxy

@@ -30,7 +30,7 @@ func (a *app) startCommand() *cobra.Command {
 			if len(args) > 1 {
 				return errors.New("only one container can be attached to")
 			}
-			s, err := a.foreground(interactive, detachKeys)
+			s, err := a.foreground(interactive, false, detachKeys)
 			if err != nil {
 				return err
 			}
@@ -47,8 +47,12 @@ func (a *app) startCommand() *cobra.Command {
 	return cmd
 }
 
-// foreground connects this command's streams.
-func (a *app) foreground(stdin bool, detachKeys string) (*container.Streams, error) {
+// foreground connects this command's streams. A container's terminal is fed by
+// one: at the end of a file or a pipe, its programs would wait for ever.
+func (a *app) foreground(stdin, tty bool, detachKeys string) (*container.Streams, error) {
+	if stdin && tty && !isTerminal(a.in) {
+		return nil, errors.New("-it: the input is not a terminal (leave -t out)")
+	}
 	if _, err := attach.ParseKeys(detachKeys); err != nil {
 		return nil, fmt.Errorf("--detach-keys: %w", err)
 	}
@@ -68,7 +72,7 @@ func (a *app) attachCommand() *cobra.Command {
 		Example: "  minict attach shell    # ctrl-p ctrl-q leaves it running",
 		Args:    needs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.foreground(!noStdin, detachKeys)
+			s, err := a.foreground(!noStdin, false, detachKeys)
 			if err != nil {
 				return err
 			}
