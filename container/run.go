@@ -194,6 +194,9 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	session, err := l.with.monitor.Start(l.container(p, root))
 	if err != nil {
 		l.signals.stop()
+		if f := (*attach.Failure)(nil); !errors.As(err, &f) {
+			l.with.monitor.Kill() // whether it goes on it won't tell any more
+		}
 		// It has undone everything when it has ended.
 		l.with.monitor.Wait()
 		return nil, startError(p, err)
