@@ -12,7 +12,6 @@ type Builder struct {
 	strings map[string]Arg
 	phase   Phase
 	step    int
-	ops     [phases][]Op
 }
 
 // Input reserves the next slot for a descriptor that the launcher is handed.
@@ -93,6 +92,10 @@ func (b *Builder) Strs(list []string) Arg {
 // At is the address n bytes behind a.
 func (a Arg) At(n int) Arg { return Arg{a.kind, a.value + uint64(n)} }
 
+// usual are the numbers of operations that an ordinary container's phases
+// have, so that their lists need not grow.
+var usual = [phases]int{Host: 48, Child: 640, Undo: 16}
+
 // Call adds a system call, or one of the launcher's own operations, to the
 // step that was begun last. The result is good until the next call is added.
 func (b *Builder) Call(nr uint32, args ...Arg) *Call {
@@ -100,19 +103,22 @@ func (b *Builder) Call(nr uint32, args ...Arg) *Call {
 	for i, a := range args {
 		op.Kinds[i], op.Args[i] = a.kind, a.value
 	}
-	list := &b.ops[b.phase]
+	list := &b.p.ops[b.phase]
+	if *list == nil {
+		*list = make([]Op, 0, usual[b.phase])
+	}
 	*list = append(*list, op)
 	return &Call{&(*list)[len(*list)-1]}
 }
 
 // Len is the number of operations of this phase so far: the position that
 // the next one will have.
-func (b *Builder) Len() int { return len(b.ops[b.phase]) }
+func (b *Builder) Len() int { return len(b.p.ops[b.phase]) }
 
 // SkipFrom makes the call that stands at position at (from Len before it was
 // added) answer errno by going on with the operation that is added next.
 func (b *Builder) SkipFrom(at int, errnos ...int) {
-	c := Call{&b.ops[b.phase][at]}
+	c := Call{&b.p.ops[b.phase][at]}
 	for _, e := range errnos {
 		c.skip(e, b.Len()-at-1)
 	}
@@ -121,7 +127,7 @@ func (b *Builder) SkipFrom(at int, errnos ...int) {
 // JumpTo makes the Jump at position at go on with the operation that is added
 // next.
 func (b *Builder) JumpTo(at int) {
-	b.ops[b.phase][at].Args[0] = uint64(b.Len() - at - 1)
+	b.p.ops[b.phase][at].Args[0] = uint64(b.Len() - at - 1)
 }
 
 // Plan is the finished plan.
@@ -129,10 +135,6 @@ func (b *Builder) Plan(cloneFlags uint64, cgroup Slot) *Plan {
 	b.p.CloneFlags, b.p.Cgroup = cloneFlags, cgroup
 	if len(b.p.data) == 0 {
 		b.Data(nil)
-	}
-	for phase, ops := range b.ops {
-		b.p.ops = append(b.p.ops, ops...)
-		b.p.ends[phase] = len(b.p.ops)
 	}
 	return &b.p
 }

@@ -34,13 +34,17 @@ func (p *Plan) Encode() []byte {
 		Slots: uint16(p.slots), Inputs: uint16(len(p.Inputs)), Cgroup: p.Cgroup,
 		Steps: uint16(len(p.Steps)),
 	}
-	for phase, end := range p.ends {
-		h.Ends[phase] = uint32(end)
+	count := 0
+	for phase, ops := range p.ops {
+		count += len(ops)
+		h.Ends[phase] = uint32(count)
 	}
-	size := int(headerSize) + len(p.ops)*int(opSize) + len(p.relocs)*int(relocSize) + len(p.data)
+	size := int(headerSize) + count*int(opSize) + len(p.relocs)*int(relocSize) + len(p.data)
 	out := make([]byte, 0, size)
 	out = append(out, unsafe.Slice((*byte)(unsafe.Pointer(&h)), headerSize)...)
-	out = appendMemory(out, p.ops)
+	for _, ops := range p.ops {
+		out = appendMemory(out, ops)
+	}
 	out = appendMemory(out, p.relocs)
 	return append(out, p.data...)
 }

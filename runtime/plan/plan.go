@@ -57,8 +57,7 @@ type Plan struct {
 	// handed, in the order of their slots.
 	Inputs []string
 
-	ops    []Op        // phase by phase
-	ends   [phases]int // where each phase ends in ops
+	ops    [phases][]Op
 	relocs []reloc
 	data   []byte
 	slots  int
@@ -193,5 +192,5 @@ type reloc struct {
 	At, To uint32 // at offset At of the data stands the address of offset To
 }
 
-// Ops gives the operations of a plan, for printing and for tests.
-func (p *Plan) Ops() []Op { return p.ops }
+// Ops gives the operations of a phase, for tests.
+func (p *Plan) Ops(phase Phase) []Op { return p.ops[phase] }
