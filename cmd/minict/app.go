@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -98,6 +99,9 @@ func (a *app) command(args []string) *cobra.Command {
 		if c.Name() == "completion" {
 			c.Example = "  minict completion bash >/etc/bash_completion.d/minict"
 		}
+	}
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		plainUsages(root)
 	}
 	return root
 }

@@ -33,7 +33,7 @@ func (a *app) fetchCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&platform, "platform", "", platformUsage)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing")
-	cmd.Flags().StringArrayVar(&a.mirrors, "mirror", nil, mirrorUsage)
+	cmd.Flags().Var((*values)(&a.mirrors), "mirror", mirrorUsage)
 	return cmd
 }
 

@@ -54,7 +54,7 @@ func (a *app) psCommand() *cobra.Command {
 	f.BoolVarP(&p.latest, "latest", "l", false, "the newest, in any state")
 	f.IntVarP(&p.last, "last", "n", -1, "the newest `number`, in any state")
 	f.StringVar(&p.format, "format", "", formatUsage)
-	f.StringArrayVarP(&p.filters, "filter", "f", nil, "`key=value`: ancestor, exited, id, label, name, status")
+	f.VarP((*values)(&p.filters), "filter", "f", "`key=value`: ancestor, exited, id, label, name, status")
 	return cmd
 }
 

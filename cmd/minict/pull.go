@@ -34,6 +34,6 @@ func (a *app) pullCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&platform, "platform", "", platformUsage)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the image's name")
-	cmd.Flags().StringArrayVar(&a.mirrors, "mirror", nil, mirrorUsage)
+	cmd.Flags().Var((*values)(&a.mirrors), "mirror", mirrorUsage)
 	return cmd
 }

@@ -50,12 +50,12 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.BoolVarP(&r.interactive, "interactive", "i", false, "keep stdin open")
 	f.BoolVarP(&r.tty, "tty", "t", false, "give it a terminal")
 	f.StringVar(&r.entrypoint, "entrypoint", "", "`program` in place of the image's entrypoint")
-	f.StringArrayVarP(&r.env, "env", "e", nil, envUsage)
-	f.StringArrayVar(&r.envFile, "env-file", nil, envFileUsage)
+	f.VarP((*values)(&r.env), "env", "e", envUsage)
+	f.Var((*values)(&r.envFile), "env-file", envFileUsage)
 	f.StringVarP(&r.workDir, "workdir", "w", "", "`directory` in which the command begins")
 	f.StringVarP(&r.user, "user", "u", "", "`user[:group]`, names or numbers")
 	f.BoolVar(&r.init, "init", false, "run a small init as PID 1, which reaps and passes on signals")
-	f.StringArrayVarP(&r.labels, "label", "l", nil, "`key=value` to find it by")
+	f.VarP((*values)(&r.labels), "label", "l", "`key=value` to find it by")
 	f.StringVar(&r.cidfile, "cidfile", "", "write the container's id to this `file`")
 	f.StringVar(&r.stopSignal, "stop-signal", "", "`signal` that asks it to end (default: the image's, or TERM)")
 	f.IntVar(&r.stopTimeout, "stop-timeout", 10, "`seconds` that it gets to end before it is killed, -1 for ever")
@@ -77,7 +77,7 @@ func (r *runFlags) registerImage(f *pflag.FlagSet) {
 	f.StringVar(&r.pull, "pull", "missing", "`when` to pull the image: missing, always, never")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "don't tell of the pull")
 	f.StringVar(&r.platform, "platform", "", platformUsage)
-	f.StringArrayVar(&r.mirrors, "mirror", nil, mirrorUsage)
+	f.Var((*values)(&r.mirrors), "mirror", mirrorUsage)
 }
 
 func (r *runFlags) registerNetwork(f *pflag.FlagSet) {
@@ -86,13 +86,13 @@ func (r *runFlags) registerNetwork(f *pflag.FlagSet) {
 	f.Lookup("net").Hidden = true // as in Docker, the short form of --network
 	f.StringVarP(&r.hostname, "hostname", "h", "", "host `name` (default: the short id)")
 	f.StringVar(&r.domainname, "domainname", "", "NIS domain `name`")
-	f.StringArrayVar(&r.addHost, "add-host", nil, "`name:address` for /etc/hosts")
+	f.Var((*values)(&r.addHost), "add-host", "`name:address` for /etc/hosts")
 }
 
 func (r *runFlags) registerFiles(f *pflag.FlagSet) {
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "`[source:]target[:ro]`: a directory, or a named volume")
-	f.StringArrayVar(&r.mounts, "mount", nil, "a `mount` in full: type=bind,source=/a,target=/b or type=tmpfs,target=/t")
-	f.StringArrayVar(&r.tmpfs, "tmpfs", nil, "`target[:options]`: an empty file system in memory")
+	f.VarP((*values)(&r.volumes), "volume", "v", "`[source:]target[:ro]`: a directory, or a named volume")
+	f.Var((*values)(&r.mounts), "mount", "a `mount` in full: type=bind,source=/a,target=/b or type=tmpfs,target=/t")
+	f.Var((*values)(&r.tmpfs), "tmpfs", "`target[:options]`: an empty file system in memory")
 	f.BoolVar(&r.readOnly, "read-only", false, "make its root file system read-only")
 }
 
@@ -105,14 +105,14 @@ func (r *runFlags) registerLimits(f *pflag.FlagSet) {
 	f.StringVar(&r.cpusetCpus, "cpuset-cpus", "", "`CPUs` that it may run on: 0-2,4")
 	f.StringVar(&r.cpusetMems, "cpuset-mems", "", "memory `nodes` that it may use: 0,1")
 	f.Int64Var(&r.pids, "pids-limit", 0, "most processes and threads, a `number`; -1 for no limit (default 2048)")
-	f.StringArrayVar(&r.ulimits, "ulimit", nil, "`name=soft[:hard]`: nofile=1024")
+	f.Var((*values)(&r.ulimits), "ulimit", "`name=soft[:hard]`: nofile=1024")
 	f.IntVar(&r.oomScoreAdj, "oom-score-adj", 0, "`number` from -1000 to 1000: who is killed first when memory is out")
 }
 
 func (r *runFlags) registerRights(f *pflag.FlagSet) {
-	f.StringArrayVar(&r.capAdd, "cap-add", nil, "`capability` to add, or ALL")
-	f.StringArrayVar(&r.capDrop, "cap-drop", nil, "`capability` to drop, or ALL")
-	f.StringArrayVar(&r.security, "security-opt", nil, "`option`: seccomp=FILE|unconfined, no-new-privileges")
+	f.Var((*values)(&r.capAdd), "cap-add", "`capability` to add, or ALL")
+	f.Var((*values)(&r.capDrop), "cap-drop", "`capability` to drop, or ALL")
+	f.Var((*values)(&r.security), "security-opt", "`option`: seccomp=FILE|unconfined, no-new-privileges")
 	f.BoolVar(&r.privileged, "privileged", false, "all capabilities and devices, no filter: the host is open to it")
 }
 

@@ -94,7 +94,7 @@ func (a Arg) At(n int) Arg { return Arg{a.kind, a.value + uint64(n)} }
 
 // usual are the numbers of operations that an ordinary container's phases
 // have, so that their lists need not grow.
-var usual = [phases]int{Host: 48, Child: 640, Undo: 16}
+var usual = [phases]int{Host: 32, Child: 512, Undo: 8}
 
 // Call adds a system call, or one of the launcher's own operations, to the
 // step that was begun last. The result is good until the next call is added.
