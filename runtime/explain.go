@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"minict/runtime/plan"
 )
@@ -30,7 +31,7 @@ func Explain(w io.Writer, p *plan.Plan, clocks []uint64) error {
 				took = stepTime(p, clocks, i) + "\t"
 			}
 			what := strings.TrimSpace(s.Verb + " " + s.Object)
-			fmt.Fprintf(t, "  %s%s\t%s\t%s\n", took, what, shorten(s.Detail), s.Why)
+			fmt.Fprintf(t, "  %s%s\t%s\t%s\n", took, visible(what), shorten(visible(s.Detail)), s.Why)
 		}
 	}
 	return t.Flush()
@@ -59,6 +60,17 @@ func stepTime(p *plan.Plan, clocks []uint64, i int) string {
 		}
 	}
 	return "-"
+}
+
+// visible leaves out what would command the reader's terminal: an image can say
+// anything.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // shorten keeps lists of many names readable.

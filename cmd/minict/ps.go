@@ -106,7 +106,7 @@ func rowOf(s container.Summary, noTrunc bool) containerRow {
 	return containerRow{
 		ID: id, Image: imageText(s), Command: strconv.Quote(oneLine(command)), RunningFor: ago(s.Created),
 		CreatedAt: s.Created.Local().String(), Status: status(s), State: string(s.State),
-		Names: s.Name, Labels: labelText(s.Labels), label: func(key string) string { return s.Labels[key] },
+		Names: s.Name, Labels: oneLine(labelText(s.Labels)), label: func(key string) string { return oneLine(s.Labels[key]) },
 	}
 }
 

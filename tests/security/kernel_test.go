@@ -240,6 +240,24 @@ func TestNamesThatArePaths(t *testing.T) {
 	}
 }
 
+// What an image says is printed: it must not command the terminal.
+func TestNothingCommandsTheTerminal(t *testing.T) {
+	m := newTarget(t)
+	const hostile = "/bin/\x1b]0;owned\a\x9b31m\nminict: forged"
+	ref := m.image(v1.Config{Cmd: []string{hostile}, Env: []string{"A=" + hostile}, Labels: map[string]string{"l": hostile}, WorkingDir: "/x\x1b]0;y\a"})
+	m.ok("create", "--name", "box", ref)
+	for _, args := range [][]string{
+		{"run", "--rm", ref}, {"run", "--explain=plan", ref}, {"run", "--rm", "--explain", ref}, {"start", "box"},
+		{"ps", "-a"}, {"ps", "-a", "--no-trunc", "--format", "{{.Command}} {{.Labels}}"}, {"inspect", "box"}, {"images"}, {"rmi", ref},
+	} {
+		if r := m.run(args...); strings.ContainsAny(r.stdout+r.stderr, "\x1b\a") || strings.Contains(r.stdout+r.stderr, "\nminict: forged") {
+			t.Error(r)
+		}
+	}
+	m.ok("rm", "box")
+	m.run("rmi", ref)
+}
+
 // Attack 51, CVE-2021-3602: what is in the caller's environment is seen in the
 // container, or in processes that live as long as it.
 func TestEnvironmentStaysWithTheCaller(t *testing.T) {
