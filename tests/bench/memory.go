@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // monitorMemory prints the proportional set size of the process that stays
 // beside a container that does nothing.
 func (s *site) monitorMemory() error {
+	time.Sleep(3 * time.Second) // it gives up what it does not need when nothing has happened for a second
 	cmd := exec.Command(s.binary, "inspect", "--format", "{{.State.Pid}}", "bench")
 	cmd.Env = s.minictEnv()
 	out, err := cmd.Output()
