@@ -147,9 +147,12 @@ func (m *Manager) writeRunConfig(c *Config) error {
 	if err != nil {
 		return err
 	}
-	// Nobody reads it before the lock is given up, so it need not appear
-	// at once.
-	return os.WriteFile(m.runConfig(c.ID), raw, 0o600)
+	// Who lists the containers reads it at any time: it appears at once.
+	path := m.runConfig(c.ID)
+	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // writeDurableConfig makes the container one that survives: from here on it
