@@ -50,7 +50,7 @@ func operations() []operation {
 }
 
 // aim tells how many faults of an operation and target a sample has.
-const aim = 40
+const aim = 14
 
 var errnos = []unix.Errno{unix.ENOSPC, unix.EIO, unix.EMFILE, unix.ENOMEM, unix.EPERM}
 
@@ -169,7 +169,7 @@ func (o operation) inject(w *world, f fault) (traced, error) {
 // judge looks at what a command said that met a fault and was not killed.
 func judge(s said, f fault, got traced) error {
 	if got.hung {
-		return errors.New("the command did not end")
+		return errors.New("the command did not end: " + s.stderr)
 	}
 	if f.target == command && f.errno == 0 && got.hit != "" {
 		return nil

@@ -98,8 +98,8 @@ func trace(cmd *exec.Cmd, f fault, attachTo int, patience time.Duration) (traced
 		return t.outcome, err
 	}
 	t.lead = cmd.Process.Pid
-	cmd.Process.Release() // it is waited for below
-	alarm := time.AfterFunc(patience, func() { unix.Kill(t.lead, unix.SIGKILL) })
+	cmd.Process.Release()                                                         // it is waited for below
+	alarm := time.AfterFunc(patience, func() { unix.Kill(t.lead, unix.SIGQUIT) }) // it tells where it is
 	err := t.follow(attachTo == 0)
 	t.outcome.hung = !alarm.Stop()
 	return t.outcome, err
@@ -158,12 +158,16 @@ func (t *tracer) follow(lead bool) error {
 			continue
 		}
 		if errors.Is(err, unix.ECHILD) && t.ended {
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("wait: %w", err)
 		}
 		t.turn(tid, status)
+	}
+	// What was just forked when its parent was killed: nobody told of it.
+	for tid := range t.early {
+		unix.PtraceDetach(tid)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long one command may take.
-const patience = 30 * time.Second
+const patience = 10 * time.Second
 
 // world is one minict with a store and a state of its own.
 type world struct {
