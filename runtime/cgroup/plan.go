@@ -205,12 +205,12 @@ type planner struct {
 }
 
 // host makes a group. The data keeps the descriptor of its directory, in the
-// place of attr.target_fd of bpf(2)'s BPF_PROG_ATTACH; as long as there is 0
-// the group was not made by this plan.
+// place of attr.target_fd of bpf(2)'s BPF_PROG_ATTACH, and a mark that is 0 as
+// long as the group was not made by this plan.
 func (p *planner) host(g *group, joined *Joined) {
 	b := p.b
-	attach := b.Data(attachment())
-	g.made = &attach
+	attach, made := b.Data(attachment()), b.Data(make([]byte, 4))
+	g.made = &made
 	if g.v2 {
 		p.prepare(g)
 	}
@@ -223,6 +223,7 @@ func (p *planner) host(g *group, joined *Joined) {
 		}
 	}
 	p.mkdir(g, p.path)
+	b.Call(unix.SYS_GETPID).StoreAt(made) // it can't fail, and is not 0
 	dir := b.Slot()
 	b.Call(unix.SYS_OPENAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+p.path),
 		plan.Int(unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir).StoreAt(attach)

@@ -179,7 +179,7 @@ func slotName(s plan.Slot) string {
 // operands are how an operation's arguments are printed, a letter each:
 // d directory, s string, n number, x hexadecimal, a address, p program.
 var operands = map[uint32]struct{ name, form string }{
-	unix.SYS_MKDIRAT: {"mkdir", "ds"}, unix.SYS_OPENAT: {"open", "dsx"}, unix.SYS_WRITE: {"write", "dbn"},
+	unix.SYS_MKDIRAT: {"mkdir", "ds"}, unix.SYS_GETPID: {"getpid", ""}, unix.SYS_OPENAT: {"open", "dsx"}, unix.SYS_WRITE: {"write", "dbn"},
 	unix.SYS_CLOSE: {"close", "d"}, unix.SYS_PREAD64: {"pread", "da"}, unix.SYS_BPF: {"bpf", "npn"},
 	plan.Jump: {"jump", "n"}, plan.Expect: {"expect", "anx"}, plan.Expect32: {"expect32", "anx"}, plan.Rmdir: {"rmdir", "s"},
 }

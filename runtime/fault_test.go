@@ -1,0 +1,123 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/cgroup"
+	"minict/runtime/plan"
+)
+
+// Each operation of an ordinary container's plan fails once. Then the failure
+// names the step that the operation belongs to, and nothing is left: no mount,
+// no cgroup, no process.
+func TestEachOperationFails(t *testing.T) {
+	host, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := fmt.Sprintf("/minict/runtime-fault-test-%d", os.Getpid())
+	spec := ordinary(bundle(t), "true")
+	limit := int64(64 << 20)
+	spec.Linux.CgroupsPath = group
+	spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+	spec.Process.NoNewPrivileges = true
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64}}
+	compile := func() *plan.Plan {
+		p, err := Compile(spec, host, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	ownMounts(t)
+	before := hostMounts(t)
+	if r, err := launchPlan(t, compile(), nil); err != nil || r.status != 0 {
+		t.Fatalf("without a fault: %v, status %#x, %q", err, r.status, r.stderr)
+	}
+	failed := 0
+	// What can't be undone is for the sweep.
+	type place struct {
+		phase plan.Phase
+		at    int
+	}
+	var places []place
+	for _, phase := range []plan.Phase{plan.Host, plan.Child} {
+		for at, op := range compile().Ops(phase) {
+			if op.Call != plan.Jump && op.Call != unix.SYS_GETPID { // they can't fail
+				places = append(places, place{phase, at})
+			}
+		}
+	}
+	for _, k := range places {
+		p := compile()
+		broken := &p.Ops(k.phase)[k.at]
+		op := *broken
+		broken.Call, broken.Kinds = plan.Expect32, [6]plan.Kind{plan.KindData}
+		broken.Args = [6]uint64{0, 1, 0, uint64(unix.EIO)} // 0 is not 1
+		r, err := launchPlan(t, p, nil)
+		var step *StepError
+		switch {
+		case err == nil && r.status == 0:
+			// The plan has an answer to any error there, or went another way.
+		case !errors.As(err, &step):
+			t.Errorf("operation %v (%v): %v, status %#x, want a failed step", k, p.Steps[op.Step], err, r.status)
+		case step.Errno != unix.EIO || step.Step != p.Steps[op.Step]:
+			t.Errorf("operation %v: %v, want EIO of %v", k, step, p.Steps[op.Step])
+		default:
+			failed++
+		}
+		if after := hostMounts(t); after != before {
+			t.Fatalf("operation %v changed the host's mounts from\n%s\nto\n%s", k, before, after)
+		}
+		noGroup(t, host.Cgroup, group)
+		noChild(t)
+	}
+	if failed < 100 {
+		t.Errorf("%d operations failed: too few for an ordinary container", failed)
+	}
+	t.Logf("%d of %d operations failed", failed, len(places))
+}
+
+// ownMounts gives a test a table of mounts in which no other test mounts
+// anything. Its thread ends with it.
+func ownMounts(t *testing.T) {
+	t.Helper()
+	goruntime.LockOSThread()
+	err := unix.Unshare(unix.CLONE_NEWNS)
+	if err == nil {
+		err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noGroup checks that a cgroup is in no hierarchy.
+func noGroup(t *testing.T, l cgroup.Layout, path string) {
+	t.Helper()
+	tops := []string{l.Unified}
+	for _, h := range l.V1 {
+		tops = append(tops, h.Mount)
+	}
+	for _, top := range tops {
+		if _, err := os.Lstat(filepath.Join(top, path)); top != "" && err == nil {
+			t.Errorf("%s%s is left", top, path)
+		}
+	}
+}
+
+// noChild checks that this process has no children.
+func noChild(t *testing.T) {
+	t.Helper()
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil); err != unix.ECHILD {
+		t.Errorf("process %d is left: %v", pid, err)
+	}
+}
