@@ -75,33 +75,34 @@ var changing = map[uint64]string{
 	unix.SYS_PRLIMIT64:         "prlimit64",
 }
 
-// changes says what the call is that begins, and whether it changes something.
-func (i syscallInfo) changes() (name string, changes bool) {
+// changes says what the call is that begins, and whether it changes something;
+// if it writes to a file, also to which.
+func (i syscallInfo) changes() (name, file string, changes bool) {
 	const written = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC
 	switch i.Nr {
 	case unix.SYS_OPEN:
-		return "open", i.Args[1]&written != 0
+		return "open", "", i.Args[1]&written != 0
 	case unix.SYS_OPENAT:
-		return "openat", i.Args[2]&written != 0
+		return "openat", "", i.Args[2]&written != 0
 	case unix.SYS_OPENAT2:
-		return "openat2", i.word(i.Args[2])&written != 0
-	case unix.SYS_WRITE:
-		return "write", i.toFile()
-	case unix.SYS_PWRITE64:
-		return "pwrite64", i.toFile()
-	case unix.SYS_WRITEV:
-		return "writev", i.toFile()
+		return "openat2", "", i.word(i.Args[2])&written != 0
+	case unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV:
+		file = i.written()
+		return "write", file, file != ""
 	case unix.SYS_CLONE:
-		return "clone", i.Args[0]&unix.CLONE_THREAD == 0
+		return "clone", "", i.Args[0]&unix.CLONE_THREAD == 0
 	case unix.SYS_CLONE3:
-		return "clone3", i.word(i.Args[0])&unix.CLONE_THREAD == 0
+		return "clone3", "", i.word(i.Args[0])&unix.CLONE_THREAD == 0
 	}
 	name, changes = changing[i.Nr]
-	return name, changes
+	return name, "", changes
 }
 
-// toFile says whether the call writes to a file: not to the user, and not to
-// an eventfd, by which the threads of a Go program wake each other.
-func (i syscallInfo) toFile() bool {
-	return i.Args[0] > 2 && strings.HasPrefix(i.file(i.Args[0]), "/")
+// written is the file that the call writes to; "" if that is the user's, or an
+// eventfd, by which the threads of a Go program wake each other.
+func (i syscallInfo) written() string {
+	if file := i.file(i.Args[0]); i.Args[0] > 2 && strings.HasPrefix(file, "/") {
+		return file
+	}
+	return ""
 }

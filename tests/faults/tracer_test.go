@@ -67,6 +67,7 @@ type tracer struct {
 	threads map[int]*thread
 	early   map[int]bool // new ones that stopped before their parent told of them
 	leaving bool
+	writing string // the file that the target's last call wrote to
 }
 
 type thread struct {
@@ -319,8 +320,13 @@ func (t *tracer) call(tid int, th *thread) {
 }
 
 func (t *tracer) callBegins(tid int, th *thread, info syscallInfo) {
-	what, changes := info.changes()
+	what, file, changes := info.changes()
 	if !changes || t.leaving {
+		return
+	}
+	// Of many writes to a file, one after the other, the first counts.
+	again := file != "" && file == t.writing
+	if t.writing = file; again {
 		return
 	}
 	t.outcome.calls++
