@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,7 @@ func (c *compiler) mask(p string, empty plan.Slot) {
 	c.step("mask", p, "", "tells of, or reaches into, the host")
 	target := c.b.Slot()
 	open := c.b.Len()
-	c.b.Call(plan.Walk, c.root.Value(), c.b.Str(p), plan.Int(plan.WalkExisting), plan.Int(0)).Into(target)
+	c.find(p, target)
 	cover := c.b.Slot()
 	same := c.b.Str("")
 	stat := c.b.Data(make([]byte, 256))
@@ -77,12 +78,25 @@ func (c *compiler) mask(p string, empty plan.Slot) {
 	c.b.SkipFrom(open, int(unix.ENOENT), int(unix.ENOTDIR))
 }
 
+// find opens a path to be covered. In procfs and sysfs it begins at the mount
+// that this plan has made itself: another container with the same root
+// filesystem could rename the directory that it is mounted on meanwhile.
+func (c *compiler) find(p string, target plan.Slot) {
+	root := c.root
+	for prefix, own := range map[string]plan.Slot{"/proc/": c.procfs, "/sys/": c.sysfs} {
+		if rest, ok := strings.CutPrefix(p, prefix); ok && own != plan.NoSlot {
+			root, p = own, rest
+		}
+	}
+	c.b.Call(plan.Walk, root.Value(), c.b.Str(p), plan.Int(plan.WalkExisting), plan.Int(0)).Into(target)
+}
+
 // readonly binds a path onto itself, read-only with all that is below.
 func (c *compiler) readonly(p string) {
 	c.step("make read-only", p, "", "can be read, not changed")
 	target, tree := c.b.Slot(), c.b.Slot()
 	open := c.b.Len()
-	c.b.Call(plan.Walk, c.root.Value(), c.b.Str(p), plan.Int(plan.WalkExisting), plan.Int(0)).Into(target)
+	c.find(p, target)
 	c.b.Call(unix.SYS_OPEN_TREE, target.Value(), c.b.Str(""), plan.Int(cloneTree|emptyPath|unix.AT_RECURSIVE)).Into(tree)
 	c.setAttr(tree, unix.AT_RECURSIVE, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	c.attach(tree, target)

@@ -137,6 +137,8 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 	switch {
 	case m.Type == "proc" && m.Destination == "/proc":
 		c.procfs = mnt
+	case m.Type == "sysfs" && m.Destination == "/sys":
+		c.sysfs = mnt
 	case m.Type == "devpts" && m.Destination == "/dev/pts":
 		c.devpts = mnt
 	}

@@ -39,6 +39,10 @@ type Options struct {
 	// Root says that the launcher is handed the root filesystem as a
 	// detached mount, input InputRoot; Spec.Root.Path is not looked at.
 	Root bool
+	// Network says that the launcher is handed the new network namespace,
+	// input InputNetwork, with its loopback interface up. Without it the
+	// container makes its own.
+	Network bool
 	// Anchor is a directory of the host on which the root filesystem is
 	// attached while it is being furnished, in the container's own mount
 	// namespace: the host never sees a mount there. If empty, it is
@@ -67,6 +71,7 @@ const (
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
 	InputTarget  = "target"  // pidfd of the container that is joined
+	InputNetwork = "network" // network namespace
 )
 
 // compiler is the state of one compilation.
@@ -78,18 +83,20 @@ type compiler struct {
 
 	root   plan.Slot // the root filesystem, O_PATH
 	procfs plan.Slot // the container's own procfs, or NoSlot
+	sysfs  plan.Slot // the container's own sysfs, or NoSlot
 	devpts plan.Slot // the container's own devpts, or NoSlot
 	null   plan.Slot // the host's /dev/null, O_PATH, or NoSlot
 	std    [3]plan.Slot
 	socket plan.Slot // InputConsole
 	init   plan.Slot // InputInit
 	target plan.Slot // InputTarget
+	net    plan.Slot // InputNetwork
 }
 
 // Compile writes the plan for a container. Errors wrap ErrSpec.
 func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	c := &compiler{spec: spec, host: host, opt: opt}
-	c.procfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot
+	c.procfs, c.sysfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot, plan.NoSlot
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -158,6 +165,9 @@ func (c *compiler) inputs() {
 	c.stdio(c.spec.Process)
 	if c.opt.Init {
 		c.init = c.b.Input(InputInit)
+	}
+	if c.opt.Network {
+		c.net = c.b.Input(InputNetwork)
 	}
 }
 

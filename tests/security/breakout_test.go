@@ -257,6 +257,28 @@ func TestMountPointsThatAreExchanged(t *testing.T) {
 	}
 }
 
+// A container has another one's root directory as volume: it exchanges the
+// directory that procfs is mounted on for another, before procfs is masked.
+func TestProcThatIsExchanged(t *testing.T) {
+	m := newTarget(t)
+	m.background("attacker", "-v", m.dir+":/volume") // with a root directory of its own
+	victim := filepath.Join(m.dir, "victim")
+	m.must(fixture.Rootfs(victim))
+	m.must(os.Mkdir(filepath.Join(victim, "other"), 0o755))
+	attacker := m.start("exec", "-i", "attacker", "/probe", probeWord, "exchange", "/volume/victim/proc", "/volume/victim/other")
+	script := `for d in /proc /other; do
+		(: >>$d/sys/kernel/core_pattern) 2>/dev/null && echo writes $d/sys
+		kind=$(stat -c %t:%T $d/keys 2>/dev/null) || continue
+		test $kind = 1:3 || echo $d/keys is not masked
+	done; true`
+	for range 60 {
+		if r := m.run("run", "--rm", "--rootfs", victim, "--", "/bin/sh", "-c", script); r.stdout != "" {
+			t.Error(r)
+		}
+	}
+	attacker.end()
+}
+
 func (m *target) mounts() string {
 	m.t.Helper()
 	table, err := os.ReadFile("/proc/self/mountinfo")
