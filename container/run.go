@@ -29,7 +29,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	ready := m.getReady()
+	ready := m.getReady(o.Network)
 	d, err := m.draft(ctx, o, find)
 	with := <-ready
 	defer with.close()
@@ -37,7 +37,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	defer d.close()
-	l := launch{m: m, claim: d.claim, config: d.config, with: with, options: r, fresh: true}
+	l := launch{m: m, claim: d.claim, config: d.config, draft: d, with: with, options: r, fresh: true}
 	session, err := l.create(ctx, d)
 	if err != nil {
 		d.close()
@@ -82,14 +82,14 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	ready := m.getReady()
+	ready := m.getReady(c.Network)
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
 	err := d.checkRootfs()
 	if err == nil {
 		err = m.makeVolumes(c, d.openRoot)
 	}
-	l := &launch{m: m, claim: claim, config: c, with: <-ready, options: r}
+	l := &launch{m: m, claim: claim, config: c, draft: d, with: <-ready, options: r}
 	defer l.with.close()
 	if err != nil {
 		return nil, nil, err
@@ -102,16 +102,21 @@ func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOpt
 type surroundings struct {
 	monitor *attach.Monitor
 	host    runtime.Host
+	network *os.File // the container's network namespace; nil if it has the host's
 	err     error
 }
 
-// getReady starts a monitor and looks at the machine. Most of that is waiting.
-func (m *Manager) getReady() <-chan surroundings {
+// getReady starts a monitor, looks at the machine and makes what takes longest
+// of a container: its network namespace.
+func (m *Manager) getReady(network string) <-chan surroundings {
 	ready := make(chan surroundings, 1)
 	go func() {
 		var s surroundings
 		if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
 			s.host, s.err = runtime.Probe()
+		}
+		if s.err == nil && network != NetworkHost {
+			s.network, s.err = runtime.NewNetwork()
 		}
 		ready <- s
 	}()
@@ -121,6 +126,9 @@ func (m *Manager) getReady() <-chan surroundings {
 func (s surroundings) close() {
 	if s.monitor != nil {
 		s.monitor.Close()
+	}
+	if s.network != nil {
+		s.network.Close()
 	}
 }
 
@@ -144,6 +152,7 @@ type launch struct {
 	m       *Manager
 	claim   *claim
 	config  *Config
+	draft   *draft
 	with    surroundings
 	options RunOptions
 	fresh   bool // it is made by the same command, and goes if it fails
@@ -241,7 +250,8 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
+		Root: true, Network: c.Network != NetworkHost, Anchor: m.anchor(),
+		Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
 	})
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
@@ -273,8 +283,10 @@ func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	oomFile, oomKey := l.with.host.Cgroup.OOMFile(cgroupPath(c.ID))
 	k := attach.Container{
 		Process: attach.Process{
-			Plan:     p,
-			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program},
+			Plan: p,
+			Inputs: map[string]*os.File{
+				runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program, runtime.InputNetwork: l.with.network,
+			},
 			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
 			Output: l.options.Streams != nil, Timed: l.options.Timed,
 		},
@@ -334,7 +346,15 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 	}
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if !exit.Detached {
+		// The last to close the root file system unmounts it: that takes as
+		// long as the end of a process.
+		unmounted := make(chan struct{})
+		go func() {
+			l.draft.close()
+			close(unmounted)
+		}()
 		err = l.with.monitor.Wait()
+		<-unmounted
 	}
 	return ended, err
 }

@@ -30,9 +30,6 @@ var environment = []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB"}
 // stateDir/bin. It takes well below a millisecond; do it before anything slow.
 func Spawn(stateDir string) (*Monitor, error) {
 	program, err := openProgram(stateDir)
-	if err == nil {
-		program, err = outOfTheWay(program)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}
@@ -42,18 +39,6 @@ func Spawn(stateDir string) (*Monitor, error) {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}
 	return m, nil
-}
-
-// outOfTheWay moves a descriptor to where none of the monitor's own is going to
-// be: they are put in place before the program is executed by its number.
-func outOfTheWay(f *os.File) (*os.File, error) {
-	defer f.Close()
-	const behind = 10
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, behind)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (m *Monitor) spawn() error {
@@ -73,7 +58,16 @@ func (m *Monitor) spawn() error {
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(ends[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	path := fmt.Sprintf("/proc/self/fd/%d", m.Program.Fd())
+	// Before it executes the program, the child moves the descriptors that it
+	// is given, and one of Go's own, to the numbers behind the highest.
+	behind := max(null, ends[1]) + 2*len(attr.Files)
+	program, err := unix.FcntlInt(m.Program.Fd(), unix.F_DUPFD_CLOEXEC, behind)
+	if err != nil {
+		unix.Close(ends[0])
+		return err
+	}
+	defer unix.Close(program)
+	path := fmt.Sprintf("/proc/self/fd/%d", program)
 	m.pid, err = forkBlocked(path, []string{"minict-monitor"}, attr)
 	if err != nil {
 		unix.Close(ends[0])

@@ -163,11 +163,12 @@ func expect(ok bool, errno uintptr) unix.Errno {
 //go:nosplit
 //go:norace
 func (m *machine) fork(flags uintptr) (uintptr, unix.Errno) {
-	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, flags|unix.CLONE_PARENT, 0, 0, 0, 0, 0)
+	// The kernel reports it: this process may be killed before it could.
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, flags|unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID,
+		0, uintptr(unsafe.Pointer(&m.report.Pid)), 0, 0, 0)
 	if errno != 0 || pid == 0 {
 		return 0, errno
 	}
-	m.report.Pid = uint32(pid)
 	for {
 		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
