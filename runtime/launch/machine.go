@@ -129,8 +129,14 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
 		m.report.Execs++
 	}
-	r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
-	return r, e
+	for {
+		r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
+		// Go's runtime signals its threads, and a memory limit that is being
+		// written takes a signal for a reason to stop.
+		if e != unix.EINTR || op.Call != unix.SYS_WRITE {
+			return r, e
+		}
+	}
 }
 
 // closeFrom is plan.CloseFrom.
