@@ -97,7 +97,20 @@ func (p *Program) Run(phase plan.Phase) error {
 		return nil
 	}
 	p.m.ops = unsafe.Pointer(&ops[0])
+	// The Go runtime sends its threads signals, which would cut calls short.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return err
+	}
 	failed, errno := p.m.run(uintptr(len(ops)))
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+		return err
+	}
 	if failed == 0 {
 		return nil
 	}
