@@ -142,6 +142,7 @@ func TestProcessesThatJoinCantBeLookedInto(t *testing.T) {
 // the image, and hides the file. The list is Docker's and Podman's.
 func TestMaskedPaths(t *testing.T) {
 	m := newTarget(t)
+	defer m.anotherNull()()
 	paths := "/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug " +
 		"/proc/scsi /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware /sys/fs/selinux"
 	script := `for p in ` + paths + `; do
@@ -171,11 +172,7 @@ func TestMaskedPaths(t *testing.T) {
 // it away from everybody.
 func TestTheHostsNullStaysTheHosts(t *testing.T) {
 	m := newTarget(t)
-	null := filepath.Join(m.dir, "null")
-	m.must(unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
-	m.must(os.Chmod(null, 0o666))
-	m.must(unix.Mount(null, "/dev/null", "", unix.MS_BIND, ""))
-	defer unix.Unmount("/dev/null", unix.MNT_DETACH)
+	defer m.anotherNull()()
 	var before, after unix.Stat_t
 	m.must(unix.Stat("/dev/null", &before))
 	m.background("box")
@@ -188,6 +185,17 @@ func TestTheHostsNullStaysTheHosts(t *testing.T) {
 	if before.Mode != after.Mode || before.Uid != after.Uid || before.Ctim != after.Ctim {
 		t.Errorf("/dev/null was %+v, is %+v", before, after)
 	}
+}
+
+// anotherNull gives the private host a /dev/null of its own, until the result is
+// called: where the defence is broken, that of the machine must not suffer.
+func (m *target) anotherNull() (restore func()) {
+	m.t.Helper()
+	null := filepath.Join(m.dir, "null")
+	m.must(unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	m.must(os.Chmod(null, 0o666))
+	m.must(unix.Mount(null, "/dev/null", "", unix.MS_BIND, ""))
+	return func() { unix.Unmount("/dev/null", unix.MNT_DETACH) }
 }
 
 // Attack 7, CVE-2025-52565: what is bound on /dev/console is the container's
