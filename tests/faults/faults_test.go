@@ -44,7 +44,7 @@ func operations() []operation {
 		{name: "exec", prepare: web, args: []string{"exec", "web", "true"}, targets: everybody, running: true, runsOn: true},
 		{name: "stop", prepare: web, args: []string{"stop", "web"}, targets: both, running: true},
 		{name: "rm -f", prepare: run("-d -v /data", image, "sleep", "1000"), args: []string{"rm", "-f", "-v", "web"}, targets: both, running: true, image: busybox},
-		{name: "pull", args: []string{"pull", shared.registry.Ref(small)}, targets: []role{command}},
+		{name: "pull", args: []string{"pull", shared.registry.Ref(small)}, targets: both},
 		{name: "rmi", prepare: []string{"pull", shared.registry.Ref(small)}, args: []string{"rmi", shared.registry.Ref(small)}, targets: []role{command}},
 	}
 }

@@ -21,7 +21,7 @@ type role int
 
 const (
 	command role = iota // what the user started
-	monitor             // of a container
+	monitor             // of a container; with pull, the program that fetches the image
 	first               // what the monitor forks and what becomes the container's program
 )
 
