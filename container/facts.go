@@ -55,6 +55,11 @@ func (f *facts) rights(c *Config) error {
 	if len(c.Ulimits) > 0 && own&(1<<unix.CAP_SYS_RESOURCE) == 0 {
 		f.HardLimits, err = hardLimits(c.Ulimits)
 	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("getrlimit nofile: %w", err)
+	}
+	f.NoFile = files.Max
 	return err
 }
 

@@ -21,6 +21,8 @@ type facts struct {
 	// HardLimits are the hard limits of this process by ulimit name, when it
 	// may not raise them; nil when it may.
 	HardLimits map[string]uint64
+	// NoFile is this process's hard limit of open files.
+	NoFile uint64
 	// Masked are paths that only some machines have, beside maskedPaths.
 	Masked []string
 	// Devices are the host's device nodes, for a privileged container.

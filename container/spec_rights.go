@@ -100,10 +100,19 @@ func deviceRules(privileged bool) []specs.LinuxDeviceCgroup {
 // unlimited is RLIM_INFINITY.
 const unlimited = ^uint64(0)
 
+// usualNoFile is the soft limit of open files that programs expect: some that
+// use select(2), or close all that they could have, can't do with more.
+const usualNoFile = 1024
+
 // rlimits are those that the user asked for, as far as this machine's root
-// may give them.
+// may give them, and the usual limit of open files: the one of this process is
+// Go's doing, which raises it for itself.
 func (c *Config) rlimits(f facts) []specs.POSIXRlimit {
 	var list []specs.POSIXRlimit
+	asked := slices.ContainsFunc(c.Ulimits, func(u Ulimit) bool { return u.Name == "nofile" })
+	if !asked && f.NoFile != 0 {
+		list = append(list, specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: min(usualNoFile, f.NoFile), Hard: f.NoFile})
+	}
 	for _, u := range c.Ulimits {
 		soft, hard := limitValue(u.Soft), limitValue(u.Hard)
 		if most, ok := f.HardLimits[u.Name]; ok {

@@ -111,3 +111,44 @@ func TestExecTerminal(t *testing.T) {
 		t.Errorf("got %q", text)
 	}
 }
+
+// A bind mount that is a slave shows what is mounted below its source later.
+func TestSlaveMounts(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount := func(source, target, kind string, flags uintptr) {
+		t.Helper()
+		if err := unix.Mount(source, target, kind, flags, ""); err != nil {
+			t.Fatal(err)
+		}
+		if kind != "" || flags&unix.MS_BIND != 0 {
+			t.Cleanup(func() { unix.Unmount(target, unix.MNT_DETACH) })
+		}
+	}
+	mount(dir, dir, "", unix.MS_BIND)
+	mount("", dir, "", unix.MS_SHARED)
+	spec := ordinary(bundle(t), "echo up; exec sleep 1000")
+	spec.Mounts = append(spec.Mounts,
+		specs.Mount{Destination: "/slave", Source: dir, Options: []string{"rbind", "rslave"}},
+		specs.Mount{Destination: "/private", Source: dir, Options: []string{"rbind"}})
+	target := sleeper(t, spec)
+	mount("tmpfs", dir+"/sub", "tmpfs", 0)
+	if err := os.WriteFile(dir+"/sub/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec.Process.Args = []string{"/bin/sh", "-c", "ls /slave/sub /private/sub"}
+	host, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := CompileExec(spec, host, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := launchPlan(t, p, map[string]int{InputTarget: target})
+	if want := "/private/sub:\n\n/slave/sub:\nfile\n"; err != nil || r.stdout != want {
+		t.Errorf("got %q, %v, want %q", r.stdout, err, want)
+	}
+}

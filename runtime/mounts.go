@@ -25,6 +25,9 @@ func (c *compiler) rootfs() error {
 			return specError("rootfsPropagation %q is unknown", p)
 		}
 	}
+	if err := c.openPropagating(); err != nil {
+		return err
+	}
 	c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
 	c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(spread|unix.MS_REC), plan.Int(0))
 
@@ -45,9 +48,37 @@ func (c *compiler) rootfs() error {
 	return nil
 }
 
+// openPropagating opens the sources of bind mounts that are to hear of mounts
+// below them on the host, or to be heard of: they must be copied while the
+// host's mounts still belong to the host's groups of propagation.
+func (c *compiler) openPropagating() error {
+	c.sources = make(map[int]plan.Slot)
+	for i, m := range c.spec.Mounts {
+		o, err := parseMountOptions(m)
+		if err != nil {
+			return err
+		}
+		if o.bind && o.spread&(unix.MS_SLAVE|unix.MS_SHARED) != 0 {
+			c.step("open", m.Source, "", "for "+m.Destination+", while it hears of the host's mounts")
+			c.sources[i] = c.openSource(m, o)
+		}
+	}
+	return nil
+}
+
+func (c *compiler) openSource(m specs.Mount, o mountOptions) plan.Slot {
+	tree := c.b.Slot()
+	flags := cloneTree
+	if o.recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(m.Source), plan.Int(flags)).Into(tree)
+	return tree
+}
+
 // mounts mounts the specification's mounts in their order.
 func (c *compiler) mounts() error {
-	for _, m := range c.spec.Mounts {
+	for i, m := range c.spec.Mounts {
 		if !path.IsAbs(m.Destination) {
 			return specError("mount %q: the destination is not absolute", m.Destination)
 		}
@@ -58,7 +89,7 @@ func (c *compiler) mounts() error {
 		}
 		switch {
 		case o.bind:
-			err = c.bind(m, o)
+			err = c.bind(i, m, o)
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			err = c.cgroupMount(m, o)
 		default:
@@ -82,7 +113,7 @@ var procAllowed = []string{
 
 // bind shows a file or a directory of the host at another place. The source
 // is resolved once, into a descriptor.
-func (c *compiler) bind(m specs.Mount, o mountOptions) error {
+func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
 	if !path.IsAbs(m.Source) {
 		return specError("mount %s: the source %q is not absolute", m.Destination, m.Source)
 	}
@@ -91,12 +122,10 @@ func (c *compiler) bind(m specs.Mount, o mountOptions) error {
 		detail += " " + strings.Join(m.Options, ",")
 	}
 	c.step("bind", m.Destination, detail, "shares this with the host, and nothing else")
-	tree := c.b.Slot()
-	flags := cloneTree
-	if o.recursive {
-		flags |= unix.AT_RECURSIVE
+	tree, opened := c.sources[i]
+	if !opened {
+		tree = c.openSource(m, o)
 	}
-	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(m.Source), plan.Int(flags)).Into(tree)
 	spread := o.spread
 	if spread == 0 {
 		spread = unix.MS_PRIVATE | unix.MS_REC

@@ -91,6 +91,8 @@ type compiler struct {
 	init   plan.Slot // InputInit
 	target plan.Slot // InputTarget
 	net    plan.Slot // InputNetwork
+	// sources are those of bind mounts, by their number, that are open already.
+	sources map[int]plan.Slot
 }
 
 // Compile writes the plan for a container. Errors wrap ErrSpec.

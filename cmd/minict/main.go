@@ -12,11 +12,16 @@
 //go:debug updatemaxprocs=0
 package main
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // version is set by the linker.
 var version = "devel"
 
 func main() {
+	unix.Umask(0o022) // modes are as they are written down, whoever calls
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
