@@ -40,7 +40,7 @@ func (t *tally) count(f fault) {
 
 func TestMain(m *testing.M) {
 	os.Exit(host.Run(func() int {
-		defer os.RemoveAll(shared.rootfs)
+		defer func() { os.RemoveAll(shared.rootfs) }()
 		if err := share(); err != nil {
 			fmt.Fprintln(os.Stderr, "fault tests:", err)
 			return 1
