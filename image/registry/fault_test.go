@@ -367,10 +367,17 @@ func TestRandomBreaks(t *testing.T) {
 	dice := rand.New(rand.NewPCG(seed, 0))
 	f := newFake(t, bearer, false)
 	var mu sync.Mutex
-	broken := 0
+	broken, expired := 0, 0
 	f.on = func(w http.ResponseWriter, r *http.Request, n int) bool {
 		mu.Lock()
 		fault, at := dice.IntN(20), dice.IntN(size)
+		// A registry that refuses a token that it has just given means it.
+		if fault == 2 && n-expired < 5 {
+			fault = 1
+		}
+		if fault == 2 {
+			expired = n
+		}
 		if fault < 3 {
 			broken++
 		}
