@@ -188,29 +188,19 @@ func (m *monitor) finish() {
 			m.ended(p)
 		}
 	}
-	// Who started the container waits for the monitor's own end, and may as
-	// well tidy up meanwhile. All others believe that everything is gone.
-	msg := exit.Append(nil)
-	m.tell(msg, true)
 	m.release(m.main)
 	if m.start.ExitDir != "" && m.start.Removal&wire.RemoveAtEnd == 0 {
 		m.writeExit(exit)
 	}
 	m.cleanUp(wire.RemoveAtEnd)
-	m.tell(msg, false)
+	msg := exit.Append(nil)
 	for _, c := range m.clients {
+		if c.process == m.main {
+			m.send(c, msg)
+		}
 		c.closing = true
 	}
 	for m.prune(); len(m.clients) > 0; m.prune() {
 		m.flush()
-	}
-}
-
-// tell sends a message to the container's owner, or to its other clients.
-func (m *monitor) tell(msg []byte, owner bool) {
-	for _, c := range m.clients {
-		if c.process == m.main && c.owns() == owner {
-			m.send(c, msg)
-		}
 	}
 }
