@@ -29,10 +29,9 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	ready := m.getReady(o.Network)
-	d, err := m.draft(ctx, o, find)
-	with := <-ready
+	with := m.getReady()
 	defer with.close()
+	d, err := m.draft(ctx, o, find)
 	if err != nil {
 		return Ended{}, err
 	}
@@ -82,14 +81,14 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	ready := m.getReady(c.Network)
+	with := m.getReady()
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
 	err := d.checkRootfs()
 	if err == nil {
 		err = m.makeVolumes(c, d.openRoot)
 	}
-	l := &launch{m: m, claim: claim, config: c, draft: d, with: <-ready, options: r}
+	l := &launch{m: m, claim: claim, config: c, draft: d, with: with, options: r}
 	defer l.with.close()
 	if err != nil {
 		return nil, nil, err
@@ -102,33 +101,22 @@ func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOpt
 type surroundings struct {
 	monitor *attach.Monitor
 	host    runtime.Host
-	network *os.File // the container's network namespace; nil if it has the host's
 	err     error
 }
 
-// getReady starts a monitor, looks at the machine and makes what takes longest
-// of a container: its network namespace.
-func (m *Manager) getReady(network string) <-chan surroundings {
-	ready := make(chan surroundings, 1)
-	go func() {
-		var s surroundings
-		if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
-			s.host, s.err = runtime.Probe()
-		}
-		if s.err == nil && network != NetworkHost {
-			s.network, s.err = runtime.NewNetwork()
-		}
-		ready <- s
-	}()
-	return ready
+// getReady starts a monitor and looks at the machine. The monitor gets ready on
+// another processor while this one goes on; a goroutine for that would only
+// begin when there is something to wait for.
+func (m *Manager) getReady() (s surroundings) {
+	if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
+		s.host, s.err = runtime.Probe()
+	}
+	return s
 }
 
 func (s surroundings) close() {
 	if s.monitor != nil {
 		s.monitor.Close()
-	}
-	if s.network != nil {
-		s.network.Close()
 	}
 }
 
@@ -250,8 +238,7 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Root: true, Network: c.Network != NetworkHost, Anchor: m.anchor(),
-		Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
+		Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
 	})
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
@@ -283,10 +270,8 @@ func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	oomFile, oomKey := l.with.host.Cgroup.OOMFile(cgroupPath(c.ID))
 	k := attach.Container{
 		Process: attach.Process{
-			Plan: p,
-			Inputs: map[string]*os.File{
-				runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program, runtime.InputNetwork: l.with.network,
-			},
+			Plan:     p,
+			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program},
 			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
 			Output: l.options.Streams != nil, Timed: l.options.Timed,
 		},

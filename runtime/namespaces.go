@@ -43,9 +43,7 @@ func (c *compiler) namespaces(joined cgroup.Joined) (uint64, error) {
 			continue
 		}
 		c.step("new namespace", string(ns.kind), "", ns.why)
-		if ns.kind == specs.NetworkNamespace && c.opt.Network {
-			c.b.Call(unix.SYS_SETNS, c.net.Value(), plan.Int(ns.flag))
-		} else if ns.flag != unix.CLONE_NEWCGROUP {
+		if ns.flag != unix.CLONE_NEWCGROUP {
 			flags |= ns.flag
 		}
 	}
@@ -145,7 +143,7 @@ func (c *compiler) newNetwork() bool {
 // loopback brings the interface lo up: it is there in each new network
 // namespace, but down.
 func (c *compiler) loopback() error {
-	if !c.newNetwork() || c.opt.Network {
+	if !c.newNetwork() {
 		return nil
 	}
 	c.step("bring up", "lo", "", "127.0.0.1 and ::1 work inside")

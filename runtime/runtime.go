@@ -39,10 +39,6 @@ type Options struct {
 	// Root says that the launcher is handed the root filesystem as a
 	// detached mount, input InputRoot; Spec.Root.Path is not looked at.
 	Root bool
-	// Network says that the launcher is handed the new network namespace,
-	// input InputNetwork, with its loopback interface up. Without it the
-	// container makes its own.
-	Network bool
 	// Anchor is a directory of the host on which the root filesystem is
 	// attached while it is being furnished, in the container's own mount
 	// namespace: the host never sees a mount there. If empty, it is
@@ -71,7 +67,6 @@ const (
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
 	InputTarget  = "target"  // pidfd of the container that is joined
-	InputNetwork = "network" // network namespace
 )
 
 // compiler is the state of one compilation.
@@ -90,7 +85,6 @@ type compiler struct {
 	socket plan.Slot // InputConsole
 	init   plan.Slot // InputInit
 	target plan.Slot // InputTarget
-	net    plan.Slot // InputNetwork
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
 }
@@ -167,9 +161,6 @@ func (c *compiler) inputs() {
 	c.stdio(c.spec.Process)
 	if c.opt.Init {
 		c.init = c.b.Input(InputInit)
-	}
-	if c.opt.Network {
-		c.net = c.b.Input(InputNetwork)
 	}
 }
 
