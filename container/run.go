@@ -322,6 +322,9 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 		}
 		return ended, nil
 	}
+	// The mount of the monitor's program is of no use any more. The kernel
+	// takes its time with the end of a mount; now there is some.
+	go l.with.monitor.Program.Close()
 	if l.fresh {
 		go l.m.sweep(context.WithoutCancel(ctx))
 	}
