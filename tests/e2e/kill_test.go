@@ -89,6 +89,12 @@ func TestSIGKILLOfPull(t *testing.T) {
 			h.prints("fixture 1\n", "run", "--rm", "--pull", "never", ref, "cat", "/etc/release")
 			h.ok("rmi", ref)
 		}
+		// The program that fetches for the command dies with it, and what that
+		// leaves is swept by the command after its end.
+		if _, err := h.before.Since(patience); err != nil {
+			h.t.Fatal(err)
+		}
+		h.ok("ps")
 	}, "pull", ref)
 }
 
