@@ -19,7 +19,7 @@ var initScript string
 
 const (
 	minictPath = "/usr/local/bin/minict"
-	testPath   = "/work/tests"
+	testPath   = "/srv/tests"
 )
 
 // makeDisk makes an ext4 image with all that the machine has: an init, the
@@ -27,7 +27,7 @@ const (
 func makeDisk(ctx context.Context, o options, modules string, command []string, disk string) error {
 	root := disk + ".root"
 	defer os.RemoveAll(root)
-	script := fmt.Sprintf("cd /work && MINICT_BINARY=%s TMPDIR=/var/tmp exec %s\n", minictPath, quoted(command[1:]))
+	script := fmt.Sprintf("cd /srv && MINICT_BINARY=%s TMPDIR=/var/tmp exec %s\n", minictPath, quoted(command[1:]))
 	for path, content := range map[string]string{
 		"/init":      initScript,
 		"/run-tests": script,

@@ -23,7 +23,7 @@ hostname testvm
 mount --make-rshared /
 
 stty -F /dev/ttyS1 raw -echo
-cd /work
+cd /srv
 setsid sh /run-tests </dev/null >/dev/ttyS1 2>&1
 echo $? >/dev/ttyS2
 sync
