@@ -41,9 +41,10 @@ install: minict
 
 test: deps minict lint unit e2e vm
 
-# The packages' own tests.
+# The packages' own tests, one after the other: some mount, and others look at
+# what is mounted.
 unit: monitor
-	go test -count=1 -timeout 10m $$(go list ./... | grep -v '^minict/tests')
+	go test -count=1 -timeout 10m -p 1 $$(go list ./... | grep -v '^minict/tests')
 
 # What looks at minict from outside: the import table, the transcripts, the
 # end-to-end tests. One after the other, and not beside the packages' tests:

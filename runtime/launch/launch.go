@@ -204,7 +204,8 @@ func (p *Program) outcome(ops []plan.Op, pid, pidfd int) (*Child, error) {
 		reap(pid)
 		return nil, failure(ops, uintptr(p.m.report.Failed), unix.Errno(p.m.report.Errno))
 	}
-	if ended(pidfd) && !p.execed() {
+	// A process that is killed closes its files a moment before it has ended.
+	if !p.execed() {
 		unix.Close(pidfd)
 		reap(pid)
 		return nil, &Failure{Step: int(ops[len(ops)-1].Step)}
@@ -227,12 +228,6 @@ func waitEOF(fd int) {
 			return
 		}
 	}
-}
-
-func ended(pidfd int) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1
 }
 
 func reap(pid int) {
