@@ -42,7 +42,7 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if spec.Process.Terminal {
 		c.execTerminal()
 	}
-	if err := c.execProcess(); err != nil {
+	if err := c.process(); err != nil {
 		return nil, err
 	}
 	return c.b.Plan(0, joined.Slot), nil
@@ -73,37 +73,14 @@ func (c *compiler) execTerminal() {
 	c.pty(dir, c.spec.Process)
 }
 
-func (c *compiler) execProcess() error {
-	p := c.spec.Process
-	c.streams(p)
-	c.keyring()
-	c.workingDirectory(p)
-	// Not before: from here on nothing is opened any more.
-	if err := c.rlimits(p); err != nil {
-		return err
-	}
-	if !p.NoNewPrivileges {
-		if err := c.filter(); err != nil {
-			return err
-		}
-	}
-	if err := c.credentials(p); err != nil {
-		return err
-	}
+// handOver lets a sibling go on that is in the PID namespace.
+func (c *compiler) handOver() {
 	c.step("fork", "into the PID namespace", "", "setns moves only children there")
 	c.b.Call(plan.Fork, plan.Int(0))
 	// The end of a session's leader takes its terminal away, so only the
 	// process that stays may lead it.
 	c.b.Call(unix.SYS_SETSID)
-	if p.Terminal {
+	if c.spec.Process.Terminal {
 		c.b.Call(unix.SYS_IOCTL, plan.Int(0), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	}
-	c.finish(p)
-	if p.NoNewPrivileges {
-		if err := c.filter(); err != nil {
-			return err
-		}
-	}
-	c.exec(p)
-	return nil
 }

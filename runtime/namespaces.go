@@ -97,10 +97,8 @@ func known(kind specs.LinuxNamespaceType) bool {
 func (c *compiler) guard() {
 	c.step("guard", "the set-up", "not dumpable, own session", "nobody may trace it, nor can it reach the caller's terminal")
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_DUMPABLE), plan.Int(0))
-	if !c.opt.Orphan {
-		// Here for the time of the set-up; setting user ids forgets it.
-		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
-	}
+	// Here for the time of the set-up; setting user ids forgets it.
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
 	c.b.Call(unix.SYS_SETSID)
 	c.b.Call(unix.SYS_UMASK, plan.Int(0))
 }

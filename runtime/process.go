@@ -33,6 +33,9 @@ func (c *compiler) process() error {
 	if err := c.credentials(p); err != nil {
 		return err
 	}
+	if c.target != plan.NoSlot {
+		c.handOver()
+	}
 	c.finish(p)
 	if p.NoNewPrivileges {
 		if err := c.filter(); err != nil {
@@ -284,9 +287,7 @@ func (c *compiler) finish(p *specs.Process) {
 	}
 	c.step("close", "descriptors from 3 on", fmt.Sprintf("umask %04o", umask), "nothing of the host is left open (CVE-2024-21626)")
 	c.b.Call(unix.SYS_UMASK, plan.Int(umask))
-	if !c.opt.Orphan {
-		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
-	}
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
 	if c.init == plan.NoSlot {
 		// Before execve and not by it: the program, its interpreter and
 		// its loader are found by paths that are the image's, and such a

@@ -53,9 +53,6 @@ type Options struct {
 	// Init makes the program handed as InputInit PID 1, with the user's
 	// command as its arguments.
 	Init bool
-	// Orphan lets the container outlive its launcher. Otherwise the kernel
-	// kills it when the launcher's thread ends (PR_SET_PDEATHSIG).
-	Orphan bool
 }
 
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
@@ -154,7 +151,7 @@ func specError(format string, args ...any) error {
 
 // inputs reserves the slots of what the launcher is handed.
 func (c *compiler) inputs() {
-	c.root, c.init = plan.NoSlot, plan.NoSlot
+	c.root, c.init, c.target = plan.NoSlot, plan.NoSlot, plan.NoSlot
 	if c.opt.Root {
 		c.root = c.b.Input(InputRoot)
 	}

@@ -52,9 +52,6 @@ func (m *machine) run(end uintptr) (failed uintptr, errno unix.Errno) {
 			m.clock(step)
 		}
 		result, errno := m.do(op)
-		if errno == 0 && result == 0 && op.Flags&plan.Positive != 0 {
-			errno = unix.EPIPE
-		}
 		if errno != 0 && op.Flags&plan.AnyError == 0 {
 			skip, ok := answer(op, errno)
 			if !ok {

@@ -119,9 +119,6 @@ type OpFlags uint8
 const (
 	// AnyError makes every error a success.
 	AnyError OpFlags = 1 << iota
-	// Positive makes a result of 0 an error (EPIPE): the end of a pipe
-	// whose other end died.
-	Positive
 )
 
 // The launcher's own operations. Linux system call numbers are far below.
