@@ -16,22 +16,26 @@ import (
 // that it has no handler for: the container ends all the same, as if it had.
 func TestSignalsWithoutATerminal(t *testing.T) {
 	h := newHarness(t)
-	plain := "echo up; exec sleep 1000"
+	sh := func(script string) []string { return []string{"/bin/sh", "-c", script} }
+	// cat has no handlers, and what it gives back it has given back itself. A
+	// shell that is about to become a program without handlers still has its own.
+	cat := []string{"cat"}
 	for _, c := range []struct {
-		signal syscall.Signal
-		script string
-		flags  []string
-		code   int
+		signal  syscall.Signal
+		command []string
+		flags   []string
+		code    int
 	}{
-		{syscall.SIGINT, plain, nil, 130},
-		{syscall.SIGTERM, plain, nil, 143},
-		{syscall.SIGHUP, plain, nil, 129},
-		{syscall.SIGINT, plain, []string{"--init"}, 130},
-		{syscall.SIGTERM, "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done", nil, 7},
-		{syscall.SIGUSR1, "trap 'exit 8' USR1; echo up; while :; do sleep 0.1; done", nil, 8},
+		{syscall.SIGINT, cat, nil, 130},
+		{syscall.SIGTERM, cat, nil, 143},
+		{syscall.SIGHUP, cat, nil, 129},
+		{syscall.SIGINT, cat, []string{"--init"}, 130},
+		{syscall.SIGTERM, sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"), nil, 7},
+		{syscall.SIGUSR1, sh("trap 'exit 8' USR1; echo up; while :; do sleep 0.1; done"), nil, 8},
 	} {
-		args := append([]string{"run", "--rm", "--rootfs", h.rootfs()}, c.flags...)
-		s := h.start(append(args, "--", "/bin/sh", "-c", c.script)...)
+		args := append([]string{"run", "--rm", "-i", "--rootfs", h.rootfs()}, c.flags...)
+		s := h.start(append(append(args, "--"), c.command...)...)
+		s.send("up\n")
 		s.expect("up\n")
 		s.signal(c.signal)
 		if r := s.wait(); r.code != c.code || r.stderr != "" {
