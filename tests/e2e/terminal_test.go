@@ -53,8 +53,10 @@ func TestInterruptOnATerminalGoesToTheContainer(t *testing.T) {
 	h := newHarness(t)
 	s := h.terminal(80, 24, "run", "--rm", "-it", "--rootfs", h.rootfs(), "--", "/bin/sh")
 	s.expect("/ # ")
-	s.send("sh -c 'echo st\"\"arted; exec sleep 1000'\n")
+	s.send("sh -c 'echo st\"\"arted; exec cat'\n")
 	s.expect("started\r\n")
+	s.send("cat\n")
+	s.expect("cat\r\ncat\r\n") // the terminal's echo, and its own word
 	s.send("\x03")
 	s.expect("/ # ")
 	s.send("echo $?\n")
