@@ -23,33 +23,76 @@ type cloneArgs struct {
 
 const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 
-// forkMachine forks; the child works off the machine's operations, the last of
-// which is execve, reports the one that failed, and never returns. Its own
-// frame is made before the fork, and may be of any size.
-//
-//go:noinline
-//go:norace
-func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
+// birth is how a child comes into being: Loaded.CloneFlags and the like.
+type birth struct {
+	args  cloneArgs
+	stack [8 << 10]byte // of a child that shares the launcher's memory
+}
+
+// shareMemory lets the child run in the launcher's memory, on a stack of its
+// own, while the thread that made it waits for its execve or its end
+// (CLONE_VFORK). That spares the copy of the page tables, and afterwards a
+// fault for each page that the launcher writes to: together as much as half of
+// the set-up.
+func (b *birth) shareMemory() {
+	b.args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
+	b.args.Stack = uint64(uintptr(unsafe.Pointer(&b.stack[0])))
+	b.args.StackSize = uint64(len(b.stack))
+}
+
+// fork makes the child, which works off the machine's operations and never
+// returns. All signals are blocked from before its birth: a handler of the Go
+// runtime would not survive there.
+func (b *birth) fork(m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
 	var all, old uint64
 	all = ^all
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
-	if errno == 0 && pid == 0 {
-		m.defaultSignals()
-		failed, errno := m.run(ops)
-		if failed == 0 {
-			failed, errno = ops, unix.ENOEXEC // a plan without execve
-		}
-		m.report.Errno = uint32(errno)
-		m.report.Failed = uint32(failed)
-		for {
-			unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
-		}
+	if b.args.Flags&unix.CLONE_VM != 0 {
+		pid, errno = cloneShared(&b.args, cloneArgsSize, m, ops)
+	} else {
+		pid, errno = cloneCopy(&b.args, m, ops)
 	}
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return pid, errno
+}
+
+// cloneCopy is clone3 for a child with a copy of the memory. Its own frame is
+// made before the fork, and may be of any size.
+//
+//go:noinline
+//go:norace
+func cloneCopy(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
+	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
+	if errno == 0 && pid == 0 {
+		becomeChild(m, ops)
+	}
+	return pid, errno
+}
+
+// cloneShared is clone3 for a child with the same memory and another stack,
+// which a function of Go can't return from: it is written in assembly.
+//
+//go:noescape
+func cloneShared(args *cloneArgs, size uintptr, m *machine, ops uintptr) (pid uintptr, errno unix.Errno)
+
+// becomeChild works off the operations, the last of which is execve, and
+// reports the one that failed.
+//
+//go:nosplit
+//go:norace
+func becomeChild(m *machine, ops uintptr) {
+	m.defaultSignals()
+	failed, errno := m.run(ops)
+	if failed == 0 {
+		failed, errno = ops, unix.ENOEXEC // a plan without execve
+	}
+	m.report.Errno = uint32(errno)
+	m.report.Failed = uint32(failed)
+	for {
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+	}
 }
 
 // defaultSignals gives every signal its default action. clone3 has done so for

@@ -3,9 +3,9 @@
 // The launcher is a Go program with a runtime; the process that it makes has
 // none. It is forked with clone3(2), which gives it the new namespaces and
 // the cgroup at birth, works off the plan's Child operations in machine.run,
-// and ends in execve(2) or with a report. Fork, and not vfork, so that the
-// child shares no writable memory with the launcher: once it is inside the
-// container it must be worth nothing to an attacker.
+// and ends in execve(2) or with a report. Where others may be before it, it
+// shares no writable memory with the launcher: inside a container it must be
+// worth nothing to an attacker (Program.alone).
 package launch
 
 import (
@@ -169,24 +169,32 @@ func (p *Program) Start() (*Child, error) {
 	return p.outcome(ops, pid, pidfd)
 }
 
-// clone makes the child. All signals are blocked from before its birth: a
-// handler of the Go runtime would not survive there.
+// clone makes the child.
 func (p *Program) clone(ops int) (pid, pidfd int, errno unix.Errno) {
 	fd := int32(-1)
-	args := cloneArgs{
+	b := &birth{args: cloneArgs{
 		Flags:      p.loaded.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		Pidfd:      uint64(uintptr(unsafe.Pointer(&fd))),
 		ExitSignal: uint64(unix.SIGCHLD),
-	}
+	}}
 	if p.loaded.Cgroup != plan.NoSlot {
-		args.Flags |= unix.CLONE_INTO_CGROUP
-		args.Cgroup = p.slots[p.loaded.Cgroup]
+		b.args.Flags |= unix.CLONE_INTO_CGROUP
+		b.args.Cgroup = p.slots[p.loaded.Cgroup]
+	}
+	if p.alone() {
+		b.shareMemory()
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	n, errno := forkMachine(&args, &p.m, uintptr(ops))
+	n, errno := b.fork(&p.m, uintptr(ops))
 	return int(n), int(fd), errno
 }
+
+// alone says whether nobody can be near the child before it is the user's
+// program: it is the first process of a PID namespace. Then it may share the
+// launcher's memory. One that enters a container where others are already gets
+// a copy: whoever got at it there would get at the launcher.
+func (p *Program) alone() bool { return p.loaded.CloneFlags&unix.CLONE_NEWPID != 0 }
 
 // outcome reads what became of the child once its end of the pipe is closed.
 func (p *Program) outcome(ops []plan.Op, pid, pidfd int) (*Child, error) {

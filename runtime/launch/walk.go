@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"syscall" // its RawSyscall is one frame less deep than package unix's
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ func (m *machine) walk() (uintptr, unix.Errno) {
 		fd, errno = m.step(parent, name)
 		*(*byte)(address(end)) = cut
 		if parent != m.args[0] {
-			unix.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
+			syscall.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
 		}
 		if errno != 0 || last {
 			return fd, errno
@@ -71,12 +72,12 @@ func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
 		return fd, errno
 	}
 	if m.how.Flags&unix.O_DIRECTORY != 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_MKDIRAT, parent, name, m.args[3])
+		_, _, errno = syscall.RawSyscall(unix.SYS_MKDIRAT, parent, name, m.args[3])
 	} else {
 		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		fd, _, errno = unix.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
+		fd, _, errno = syscall.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
 		if errno == 0 {
-			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+			syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 		}
 	}
 	if errno != 0 && errno != unix.EEXIST {
@@ -94,7 +95,7 @@ func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
 //go:norace
 func (m *machine) openBelow() (uintptr, unix.Errno) {
 	for tries := 0; ; tries++ {
-		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT2, m.args[0], m.args[1],
+		fd, _, errno := syscall.RawSyscall6(unix.SYS_OPENAT2, m.args[0], m.args[1],
 			uintptr(unsafe.Pointer(&m.how)), unsafe.Sizeof(m.how), 0, 0)
 		if errno != unix.EAGAIN || tries == 128 {
 			return fd, errno
@@ -119,7 +120,7 @@ func skipSlashes(a uintptr) uintptr {
 func rmdir(path uintptr) unix.Errno {
 	for ms := int64(1); ; ms *= 2 {
 		at := unix.AT_FDCWD
-		_, _, errno := unix.RawSyscall(unix.SYS_UNLINKAT, uintptr(at), path, unix.AT_REMOVEDIR)
+		_, _, errno := syscall.RawSyscall(unix.SYS_UNLINKAT, uintptr(at), path, unix.AT_REMOVEDIR)
 		if errno == 0 || errno == unix.ENOENT {
 			return 0
 		}
@@ -127,6 +128,6 @@ func rmdir(path uintptr) unix.Errno {
 			return errno
 		}
 		pause := unix.Timespec{Sec: ms / 1000, Nsec: ms % 1000 * 1e6}
-		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+		syscall.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
 	}
 }
