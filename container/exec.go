@@ -51,7 +51,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 		return Ended{}, err
 	}
 	caught := catchSignals(o.Streams)
-	session, err := attach.Exec(m.runDir(c.ID), *p)
+	session, err := m.startExec(c, o, p)
 	if err != nil {
 		caught.stop()
 		if isGone(err) {
@@ -69,6 +69,15 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 		err = fmt.Errorf("container %s: %w", ref, err)
 	}
 	return ended, err
+}
+
+// startExec makes the process a child of this one if this one stays with it to
+// its end, and of the container's monitor otherwise.
+func (m *Manager) startExec(c *Config, o *ExecOptions, p *attach.Process) (*attach.Session, error) {
+	if (RunOptions{Streams: o.Streams}).stays(o.TTY) {
+		return attach.ExecHere(*p)
+	}
+	return attach.Exec(m.runDir(c.ID), *p)
 }
 
 // compileExec makes the plan of a further process in a container.

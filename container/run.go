@@ -29,7 +29,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	with := m.getReady()
+	with := m.getReady(r.stays(o.TTY), o.Init)
 	defer with.close()
 	d, err := m.draft(ctx, o, find)
 	if err != nil {
@@ -81,7 +81,7 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	with := m.getReady()
+	with := m.getReady(r.stays(c.TTY), c.Init)
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
 	err := d.checkRootfs()
@@ -97,18 +97,34 @@ func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOpt
 	return session, l, err
 }
 
+// stays says whether the command that starts a container stays with it to its
+// end, and can be its monitor. It can leave one with a terminal, by the keys
+// that detach; and signals that are not passed on end the command alone.
+func (r RunOptions) stays(tty bool) bool {
+	return r.Streams != nil && !r.Streams.NoSignals && !tty
+}
+
 // surroundings are what any container is started with.
 type surroundings struct {
-	monitor *attach.Monitor
+	monitor *attach.Monitor // nil if this process is to be it
+	init    *os.File        // the program of the init, if it is wanted
 	host    runtime.Host
 	err     error
 }
 
-// getReady starts a monitor and looks at the machine. The monitor gets ready on
-// another processor while this one goes on; a goroutine for that would only
-// begin when there is something to wait for.
-func (m *Manager) getReady() (s surroundings) {
-	if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
+// getReady starts a monitor, if this process does not stay, and looks at the
+// machine. The monitor gets ready on another processor while this one goes on; a
+// goroutine for that would only begin when there is something to wait for.
+func (m *Manager) getReady(stays, init bool) (s surroundings) {
+	switch {
+	case !stays:
+		if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
+			s.init = s.monitor.Program
+		}
+	case init:
+		s.init, s.err = attach.OpenProgram(m.State)
+	}
+	if s.err == nil {
 		s.host, s.err = runtime.Probe()
 	}
 	return s
@@ -117,6 +133,8 @@ func (m *Manager) getReady() (s surroundings) {
 func (s surroundings) close() {
 	if s.monitor != nil {
 		s.monitor.Close()
+	} else if s.init != nil {
+		s.init.Close()
 	}
 }
 
@@ -188,14 +206,9 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 		return nil, err
 	}
 	l.signals = catchSignals(l.options.Streams)
-	session, err := l.with.monitor.Start(l.container(p, root))
+	session, err := l.handOver(l.container(p, root))
 	if err != nil {
 		l.signals.stop()
-		if f := (*attach.Failure)(nil); !errors.As(err, &f) {
-			l.with.monitor.Kill() // whether it goes on it won't tell any more
-		}
-		// It has undone everything when it has ended.
-		l.with.monitor.Wait()
 		return nil, startError(p, err)
 	}
 	l.claim.pass()
@@ -203,6 +216,22 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks})
 	}
 	return session, nil
+}
+
+// handOver gives everything to the monitor. If it fails, all is undone.
+func (l *launch) handOver(c attach.Container) (*attach.Session, error) {
+	if l.with.monitor == nil {
+		return attach.StartHere(c)
+	}
+	session, err := l.with.monitor.Start(c)
+	if err != nil {
+		if f := (*attach.Failure)(nil); !errors.As(err, &f) {
+			l.with.monitor.Kill() // whether it goes on it won't tell any more
+		}
+		// It has undone everything when it has ended.
+		l.with.monitor.Wait()
+	}
+	return session, err
 }
 
 // startError turns what a monitor says of a failure into what a user reads.
@@ -271,7 +300,7 @@ func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	k := attach.Container{
 		Process: attach.Process{
 			Plan:     p,
-			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.monitor.Program},
+			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.init},
 			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
 			Output: l.options.Streams != nil, Timed: l.options.Timed,
 		},
@@ -322,18 +351,23 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 		}
 		return ended, nil
 	}
-	// The mount of the monitor's program is of no use any more. The kernel
-	// takes its time with the end of a mount; now there is some.
-	go l.with.monitor.Program.Close()
+	// The mount of the program is of no use any more. The kernel takes its time
+	// with the end of a mount; now there is some.
+	if l.with.init != nil {
+		go l.with.init.Close()
+	}
 	if l.fresh {
 		go l.m.sweep(context.WithoutCancel(ctx))
+	}
+	if l.with.monitor == nil {
+		l.draft.close()
 	}
 	exit, err := relay(ctx, session, *l.options.Streams, l.signals)
 	if err != nil {
 		return ended, fmt.Errorf("container %s: %w", shortID(ended.ID), err)
 	}
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
-	if !exit.Detached {
+	if !exit.Detached && l.with.monitor != nil {
 		// The last to close the root file system unmounts it: that takes as
 		// long as the end of a process.
 		unmounted := make(chan struct{})

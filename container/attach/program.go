@@ -13,12 +13,12 @@ import (
 	"minict/container/embed"
 )
 
-// openProgram gives the monitor's program, to be executed through its
+// OpenProgram gives the program of monitors and of the init, to be executed through its
 // descriptor. A process in a container can reach the program of one that comes
 // near it by /proc/PID/exe (CVE-2019-5736), so it can't be written by that way:
 // it is opened on a read-only mount of its own, which is in no mount table.
 // Where such a mount can't be had it is a sealed copy in memory.
-func openProgram(stateDir string) (*os.File, error) {
+func OpenProgram(stateDir string) (*os.File, error) {
 	file, err := storedProgram(filepath.Join(stateDir, "bin"))
 	if err != nil {
 		return nil, err

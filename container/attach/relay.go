@@ -31,7 +31,8 @@ type Exit struct {
 
 // Relay passes input and output on until the process has ended, or the user
 // has detached, or ctx is done, whose error is then returned. The session is
-// closed when it returns. It is ErrGone if the monitor dies.
+// closed when it returns. It is ErrGone if the monitor dies. A process that was
+// started by StartHere or ExecHere is stayed with until its end.
 //
 // If nobody reads Out or Err any more, the process gets SIGPIPE when it writes
 // there, if it was started on this session. An output that can't take what is
@@ -39,16 +40,15 @@ type Exit struct {
 // process's exit.
 func (s *Session) Relay(ctx context.Context, st Streams) (Exit, error) {
 	defer s.Close()
-	defer context.AfterFunc(ctx, s.hangUp)()
-	r := relay{s: s, out: [2]*os.File{st.Out, st.Err}}
-	if st.In != nil && s.Stdin {
-		in, err := s.input(st.In, st.DetachKeys)
-		if err != nil {
-			return Exit{}, err
-		}
-		r.in = in
-		defer in.stop()
+	if s.here != nil {
+		return s.relayHere(st)
 	}
+	defer context.AfterFunc(ctx, s.hangUp)()
+	r, err := s.relayTo(st)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer r.stop()
 	for {
 		exit, err := r.next()
 		switch {
@@ -84,6 +84,22 @@ type relay struct {
 	in     *input      // nil without
 	out    [2]*os.File // nil for nowhere
 	failed error       // of writing to one of them
+}
+
+func (s *Session) relayTo(st Streams) (*relay, error) {
+	r := &relay{s: s, out: [2]*os.File{st.Out, st.Err}}
+	if st.In == nil || !s.Stdin {
+		return r, nil
+	}
+	var err error
+	r.in, err = s.input(st.In, st.DetachKeys)
+	return r, err
+}
+
+func (r *relay) stop() {
+	if r.in != nil {
+		r.in.stop()
+	}
 }
 
 // errMore says that there will be more messages.

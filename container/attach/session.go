@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"minict/container/monitor"
 	"minict/container/wire"
 	"minict/runtime/plan"
 )
@@ -21,8 +22,9 @@ type Session struct {
 	Clocks    []uint64 // of the plan's steps, if Process.Timed: see launch.Program
 
 	recv wire.Receiver
-	mu   sync.Mutex // held to send, and to close
-	fd   int        // -1 when closed
+	mu   sync.Mutex    // held to send, and to close
+	fd   int           // -1 when closed
+	here *monitor.Here // nil if the monitor is another process
 }
 
 // dial connects to the socket in a run directory. Its path may be longer than
@@ -120,13 +122,21 @@ func (s *Session) answer() (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		return false, &Failure{int(int32(f.Step)), unix.Errno(f.Errno), f.Exec, f.Doing, s.Clocks}
+		return false, failureOf(f, s.Clocks)
 	default:
 		a, err := wire.DecodeStarted(msg)
-		s.Pid, s.StartTime = int(a.Pid), a.StartTime
-		s.Terminal, s.Stdin = a.Flags&wire.FlagTerminal != 0, a.Flags&wire.FlagStdin != 0
+		s.set(a)
 		return true, err
 	}
+}
+
+func failureOf(f wire.Failed, clocks []uint64) *Failure {
+	return &Failure{int(int32(f.Step)), unix.Errno(f.Errno), f.Exec, f.Doing, clocks}
+}
+
+func (s *Session) set(a wire.Started) {
+	s.Pid, s.StartTime = int(a.Pid), a.StartTime
+	s.Terminal, s.Stdin = a.Flags&wire.FlagTerminal != 0, a.Flags&wire.FlagStdin != 0
 }
 
 // receive waits for the next message. The end of the connection is ErrGone.

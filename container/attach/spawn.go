@@ -29,7 +29,7 @@ var environment = []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB"}
 // Spawn starts a monitor, which gets ready and waits. Its program is kept in
 // stateDir/bin. It takes well below a millisecond; do it before anything slow.
 func Spawn(stateDir string) (*Monitor, error) {
-	program, err := openProgram(stateDir)
+	program, err := OpenProgram(stateDir)
 	if err != nil {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}
@@ -101,11 +101,19 @@ func forkBlocked(path string, argv []string, attr *syscall.ProcAttr) (pid int, e
 // The error is a *Failure if that failed; then everything is undone already,
 // and the monitor ends: see Wait.
 func (m *Monitor) Start(c Container) (*Session, error) {
-	inputs, fds, err := c.inputs()
+	msg, fds, err := c.start()
 	if err != nil {
 		return nil, err
 	}
-	msg := wire.Start{
+	s := &Session{fd: m.sock}
+	m.sock = -1
+	return s.start(c.Plan, msg.Append(nil), []int{int(c.Lock.Fd())}, fds)
+}
+
+// start is the message, and the descriptors that are inputs.
+func (c *Container) start() (*wire.Start, []int, error) {
+	inputs, fds, err := c.inputs()
+	msg := &wire.Start{
 		Flags: c.flags(), Inputs: inputs, RunDir: c.RunDir, LogDir: c.LogDir, LogMax: c.LogMax,
 		ExitDir: c.ExitDir, Cgroup: c.Cgroup, OOMFile: c.OOMFile, OOMKey: c.OOMKey,
 		StopSignal: uint8(c.StopSignal), StopTimeout: c.StopTimeout, Remove: c.Remove,
@@ -116,9 +124,7 @@ func (m *Monitor) Start(c Container) (*Session, error) {
 	if c.RemoveOnFailure {
 		msg.Removal |= wire.RemoveOnFailure
 	}
-	s := &Session{fd: m.sock}
-	m.sock = -1
-	return s.start(c.Plan, msg.Append(nil), []int{int(c.Lock.Fd())}, fds)
+	return msg, fds, err
 }
 
 // Wait waits for the end of the monitor: after that nothing of it, or of a

@@ -26,6 +26,7 @@ type client struct {
 	room    int // bytes of Stdin that it may still send
 	unsaid  int // of these, what it has not been told of
 	closing bool
+	listen  func() // called before it is sent its first message
 }
 
 func (c *client) watch() (fd int, events int16) {
@@ -56,6 +57,10 @@ func (c *client) ready(revents int16) {
 func (m *monitor) send(c *client, msg []byte) {
 	if c.fd < 0 {
 		return
+	}
+	if c.listen != nil {
+		c.listen()
+		c.listen = nil
 	}
 	if c.queued == 0 {
 		err := wire.Send(c.fd, msg)
@@ -143,17 +148,24 @@ func (m *monitor) prune() {
 
 // answer tells a client about the process that it belongs to.
 func (m *monitor) answer(c *client) {
-	p := c.process
+	s := c.process.started()
+	m.send(c, s.Append(nil))
+}
+
+func (p *process) started() wire.Started {
 	f := p.flags & wire.FlagTerminal
 	if p.in.fd >= 0 {
 		f |= wire.FlagStdin
 	}
-	s := wire.Started{Pid: uint32(p.pid), StartTime: p.startTime, Flags: f}
-	m.send(c, s.Append(nil))
+	return wire.Started{Pid: uint32(p.pid), StartTime: p.startTime, Flags: f}
 }
 
-// clocks tells the owner when the steps of the plan began, if it asked.
+// clocks tells the owner when the steps of the plan began, if it asked. One in
+// the same process takes them itself.
 func (c *client) clocks(p *process) {
+	if c.m.inside {
+		return
+	}
 	if p.flags&wire.FlagTimed != 0 && p.program != nil {
 		wire.Send(c.fd, wire.AppendClocks(nil, p.program.Clocks()))
 	}

@@ -75,7 +75,7 @@ func (m *monitor) exec(c *client, msg []byte, fds []int) bool {
 	}
 	c.output = e.Flags&wire.FlagOutput != 0
 	c.input = e.Flags&wire.FlagStdin != 0
-	p, failed := m.spawn(request{fixed[0], e.Flags, e.Inputs, inputs, c})
+	p, failed := m.spawnFile(fixed[0], request{flags: e.Flags, inputs: e.Inputs, sent: inputs, owner: c})
 	if failed != nil {
 		m.send(c, failed.Append(nil))
 		c.closing = true

@@ -63,7 +63,7 @@ func (m *monitor) add(w watcher) {
 func (m *monitor) poll(timeout int) int {
 	var n int
 	var err error
-	if timeout < 0 {
+	if timeout < 0 && !m.inside {
 		var errno unix.Errno
 		if n, errno = doze(m.polls, &m.program); errno != 0 {
 			return -1
@@ -81,12 +81,13 @@ func (m *monitor) poll(timeout int) int {
 }
 
 // timeout is how long to wait: until the container has to be killed, or until
-// the monitor counts as idle, in milliseconds.
+// the monitor counts as idle, in milliseconds. A command never does: what it
+// could give back is little beside what it is.
 func (m *monitor) timeout() int {
 	if !m.killAt.IsZero() {
 		return max(0, int(time.Until(m.killAt)/time.Millisecond)+1)
 	}
-	if m.active {
+	if m.active && !m.inside {
 		return 1000
 	}
 	return -1

@@ -46,6 +46,11 @@ type monitor struct {
 	killAt  time.Time
 
 	unfinished bool // something could not be undone
+	inside     bool // it is part of a command, see Here
+}
+
+func newMonitor() *monitor {
+	return &monitor{active: true, runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
 }
 
 // Main is the life of a monitor, from its first message to the container's
@@ -57,7 +62,8 @@ func Main() {
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
 	setName("minict-monitor")
-	m := &monitor{active: true, runDir: -1, lock: -1, listener: -1, signals: -1, program: readOnly(), log: logFile{fd: -1, dir: -1}}
+	m := newMonitor()
+	m.program = readOnly()
 	owner := &client{m: m, fd: wire.MonitorFD, room: wire.StdinWindow}
 	if m.catch() != nil {
 		return
@@ -67,13 +73,11 @@ func Main() {
 		return
 	}
 	if failed := m.begin(owner, fds); failed != nil {
-		m.abandon(owner, failed)
+		m.abandon()
+		wire.Send(owner.fd, failed.Append(nil))
 		return
 	}
-	for m.main.running() {
-		m.turn()
-	}
-	m.finish()
+	m.tell(m.stay())
 }
 
 // setName sets what ps shows: the name of the file would be a number.
@@ -117,7 +121,7 @@ func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
 	if err := unix.SetNonblock(owner.fd, true); err != nil {
 		return failure("begin", err)
 	}
-	p, failed := m.spawn(request{fixed[0], m.start.Flags, m.start.Inputs, inputs, owner})
+	p, failed := m.spawnFile(fixed[0], request{flags: m.start.Flags, inputs: m.start.Inputs, sent: inputs, owner: owner})
 	if failed != nil {
 		return failed
 	}
@@ -166,18 +170,20 @@ func (m *monitor) publish() *wire.Failed {
 	return nil
 }
 
-// abandon leaves nothing of a container that could not be started, and says
-// why it could not.
-func (m *monitor) abandon(owner *client, failed *wire.Failed) {
+// abandon leaves nothing of a container that could not be started.
+func (m *monitor) abandon() {
 	if m.main != nil {
 		m.release(m.main)
 	}
 	m.cleanUp(wire.RemoveOnFailure)
-	wire.Send(owner.fd, failed.Append(nil))
 }
 
-// finish ends the container when its first process has ended.
-func (m *monitor) finish() {
+// stay sees to the container until its first process has ended, and then leaves
+// nothing of it.
+func (m *monitor) stay() wire.Exited {
+	for m.main.running() {
+		m.turn()
+	}
 	exit := wire.Exited{Status: uint32(m.main.status), OOMKilled: m.countOOM() > m.oomKills}
 	if m.start.Cgroup != "" {
 		killCgroup(m.start.Cgroup)
@@ -193,6 +199,11 @@ func (m *monitor) finish() {
 		m.writeExit(exit)
 	}
 	m.cleanUp(wire.RemoveAtEnd)
+	return exit
+}
+
+// tell tells of the container's end, after all of its output.
+func (m *monitor) tell(exit wire.Exited) {
 	msg := exit.Append(nil)
 	for _, c := range m.clients {
 		if c.process == m.main {

@@ -15,7 +15,8 @@ const maxPlan = 1 << 26
 
 // request is what a process is started of. The descriptors in it are closed.
 type request struct {
-	plan   int
+	plan   []byte // its memory, see mapPlan
+	mapped bool   // it is that of a file
 	flags  wire.Flags
 	inputs []wire.Input
 	sent   []int // for those that are wire.InputSent
@@ -37,7 +38,7 @@ type process struct {
 	slave     int // keeps the terminal from hanging up, -1 without one
 
 	program *launch.Program
-	mem     []byte // the plan
+	mem     []byte // the plan, mapped from its file; nil if it is ordinary memory
 	// forgotten says that mem is as it was in the file, but for these
 	// results of its Host phase: see forgetPlan.
 	forgotten bool
@@ -57,10 +58,24 @@ func split(fds, early []int, n int) (fixed, inputs []int, ok bool) {
 	return fds[:n], append(early, fds[n:]...), true
 }
 
+// spawnFile is spawn with a plan that comes in a file.
+func (m *monitor) spawnFile(plan int, r request) (*process, *wire.Failed) {
+	var err error
+	if r.plan, err = mapPlan(plan); err != nil {
+		wire.CloseAll(r.sent)
+		return nil, failure("read plan", err)
+	}
+	r.mapped = true
+	return m.spawn(r)
+}
+
 // spawn starts a process. Blocking is right: nothing else is to be done for a
 // container that is not there, and joining one takes no longer.
 func (m *monitor) spawn(r request) (*process, *wire.Failed) {
 	p := &process{pidfd: -1, slave: -1, flags: r.flags, owner: r.owner}
+	if r.mapped {
+		p.mem = r.plan
+	}
 	for i := range p.out {
 		p.out[i] = stream{fd: -1, m: m, process: p, kind: wire.TypeStdout + wire.Type(i)}
 	}
@@ -68,7 +83,6 @@ func (m *monitor) spawn(r request) (*process, *wire.Failed) {
 	console := -1
 	fds, err := p.connect(r, &console)
 	defer func() {
-		unix.Close(r.plan)
 		wire.CloseAll(fds)
 		if console >= 0 {
 			unix.Close(console)
@@ -90,23 +104,24 @@ func (m *monitor) spawn(r request) (*process, *wire.Failed) {
 	return p, nil
 }
 
-// load readies the plan.
-func (p *process) load(r request, inputs []int) *wire.Failed {
+// mapPlan maps the file of a plan, and closes it.
+func mapPlan(fd int) ([]byte, error) {
+	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(r.plan, &st); err != nil {
-		return failure("read plan", err)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
 	}
 	if st.Size <= 0 || st.Size > maxPlan {
-		return failure("read plan", unix.EFBIG)
+		return nil, unix.EFBIG
 	}
 	const prot = unix.PROT_READ | unix.PROT_WRITE
-	mem, err := unix.Mmap(r.plan, 0, int(st.Size), prot, unix.MAP_PRIVATE)
-	if err != nil {
-		return failure("read plan", err)
-	}
-	p.mem = mem
-	p.program, err = launch.New(mem, inputs, r.flags&wire.FlagTimed != 0)
-	if err != nil {
+	return unix.Mmap(fd, 0, int(st.Size), prot, unix.MAP_PRIVATE)
+}
+
+// load readies the plan.
+func (p *process) load(r request, inputs []int) *wire.Failed {
+	var err error
+	if p.program, err = launch.New(r.plan, inputs, r.flags&wire.FlagTimed != 0); err != nil {
 		return failure("read plan", err)
 	}
 	return nil

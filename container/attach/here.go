@@ -1,0 +1,109 @@
+package attach
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"minict/container/monitor"
+	"minict/container/wire"
+)
+
+// StartHere starts a container whose monitor is this process, and not one of
+// its own: the container ends with this process. Call Relay or Wait next, from
+// the same goroutine. The error is a *Failure if the start failed; everything is
+// undone then.
+func StartHere(c Container) (*Session, error) {
+	start, fds, err := c.start()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := unix.FcntlInt(c.Lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("start process: %w", err)
+	}
+	return here(fds, func(inputs []int, fd int) (*monitor.Here, *wire.Failed) {
+		return monitor.Start(start, c.Plan.Encode(), lock, inputs, fd)
+	}, lock)
+}
+
+// ExecHere starts one more process in a container, as a child of this process
+// and not of the container's monitor: it ends with this process. Otherwise it
+// is as StartHere.
+func ExecHere(p Process) (*Session, error) {
+	inputs, fds, err := p.inputs()
+	if err != nil {
+		return nil, err
+	}
+	e := wire.Exec{Flags: p.flags(), Inputs: inputs}
+	return here(fds, func(inputs []int, fd int) (*monitor.Here, *wire.Failed) {
+		return monitor.Exec(e, p.Plan.Encode(), inputs, fd)
+	})
+}
+
+// here starts a process that belongs to this thread. The descriptors in given
+// are the process's to close, or closed if it comes to none.
+func here(fds []int, start func(inputs []int, fd int) (*monitor.Here, *wire.Failed), given ...int) (*Session, error) {
+	ends, inputs, err := prepare(fds)
+	if err != nil {
+		wire.CloseAll(given)
+		return nil, fmt.Errorf("start process: %w", err)
+	}
+	runtime.LockOSThread()
+	h, failed := start(inputs, ends[1])
+	if failed != nil {
+		runtime.UnlockOSThread()
+		wire.CloseAll(ends[:])
+		return nil, failureOf(*failed, nil)
+	}
+	s := &Session{fd: ends[0], here: h, Clocks: h.Clocks()}
+	s.set(h.Started())
+	return s, nil
+}
+
+// prepare makes a connection, and copies of descriptors that are given away.
+func prepare(fds []int) (ends [2]int, inputs []int, err error) {
+	if ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
+		return ends, nil, err
+	}
+	for _, fd := range fds {
+		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			wire.CloseAll(append(inputs, ends[:]...))
+			return ends, nil, err
+		}
+		inputs = append(inputs, own)
+	}
+	return ends, inputs, nil
+}
+
+// relayHere is Relay for a process of this one. Output is passed on by another
+// goroutine, which begins when there is some: many a command has none, and to
+// wake somebody takes as long as to start the command.
+func (s *Session) relayHere(st Streams) (Exit, error) {
+	defer runtime.UnlockOSThread()
+	r, err := s.relayTo(st)
+	if err != nil {
+		s.here.Kill()
+		s.here.Wait(func() {})
+		return Exit{}, err
+	}
+	defer r.stop()
+	var written chan struct{}
+	exit := exitOf(s.here.Wait(func() {
+		written = make(chan struct{})
+		go func() {
+			defer close(written)
+			for {
+				if _, err := r.next(); err != errMore {
+					return
+				}
+			}
+		}()
+	}))
+	if written != nil {
+		<-written
+	}
+	return exit, r.failed
+}

@@ -1,0 +1,103 @@
+package monitor
+
+import (
+	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
+)
+
+// Here is a monitor that is part of a command which stays with the process
+// that it started, and has nobody to leave it to: no program has to be started
+// for it, nothing handed over, and nobody woken when the process has ended.
+// Should the command be killed, the process is killed with it.
+//
+// The process dies with the thread that started it (PR_SET_PDEATHSIG): call
+// Start or Exec, and then Wait, from a goroutine that is locked to its thread.
+type Here struct {
+	m     *monitor
+	owner *client
+}
+
+// Start starts a container. The plan, the lock, which says that the container
+// lives, and those inputs that are wire.InputSent become its own. Fd is one end
+// of a socket, whose other end takes and sends messages as a monitor's does, but
+// for the first answer and, if nobody has listened until then, the end. If it
+// fails, nothing is left but fd.
+func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int) (*Here, *wire.Failed) {
+	h := newHere(start, fd)
+	h.m.lock = lock
+	failed := h.m.open()
+	if failed != nil {
+		wire.CloseAll(inputs)
+	} else if failed = h.spawn(start.Flags, start.Inputs, plan, inputs); failed == nil {
+		failed = h.m.publish()
+		if failed != nil {
+			h.m.kill(h.m.main)
+		}
+	}
+	if failed != nil {
+		h.m.abandon()
+		return nil, failed
+	}
+	return h, nil
+}
+
+// Exec starts one more process in a container that has a monitor of its own. It
+// is as Start, without everything that is about containers.
+func Exec(e wire.Exec, plan []byte, inputs []int, fd int) (*Here, *wire.Failed) {
+	h := newHere(&wire.Start{}, fd)
+	if failed := h.spawn(e.Flags, e.Inputs, plan, inputs); failed != nil {
+		return nil, failed
+	}
+	return h, nil
+}
+
+func newHere(start *wire.Start, fd int) *Here {
+	m := newMonitor()
+	m.inside, m.start = true, start
+	return &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}
+}
+
+// spawn starts the process that everything is about.
+func (h *Here) spawn(flags wire.Flags, list []wire.Input, plan []byte, inputs []int) *wire.Failed {
+	if err := unix.SetNonblock(h.owner.fd, true); err != nil {
+		wire.CloseAll(inputs)
+		return failure("begin", err)
+	}
+	h.owner.output = flags&wire.FlagOutput != 0
+	h.owner.input = flags&wire.FlagStdin != 0
+	p, failed := h.m.spawn(request{plan: plan, flags: flags, inputs: list, sent: inputs, owner: h.owner})
+	if failed != nil {
+		return failed
+	}
+	h.m.main, h.owner.process = p, p
+	h.m.clients = append(h.m.clients, h.owner)
+	return nil
+}
+
+// Started is what a monitor of its own would have answered.
+func (h *Here) Started() wire.Started { return h.m.main.started() }
+
+// Clocks are those of the plan, if wire.FlagTimed asked for them.
+func (h *Here) Clocks() []uint64 {
+	if h.m.main.flags&wire.FlagTimed == 0 {
+		return nil
+	}
+	return h.m.main.program.Clocks()
+}
+
+// Wait stays with the process until it has ended, and leaves nothing of it.
+// Listen is called before the first message to the other end of the socket:
+// that of a process which is silent need not be listened to.
+func (h *Here) Wait(listen func()) wire.Exited {
+	h.owner.listen = listen
+	exit := h.m.stay()
+	if h.owner.listen != nil {
+		h.m.drop(h.owner)
+	}
+	h.m.tell(exit)
+	return exit
+}
+
+// Kill kills the process; Wait is still to be called.
+func (h *Here) Kill() { unix.PidfdSendSignal(h.m.main.pidfd, unix.SIGKILL, nil, 0) }
