@@ -50,6 +50,9 @@ type Options struct {
 	// Optional are the controllers whose limits are wishes: where the
 	// machine has no such controller they are left out.
 	Optional cgroup.Set
+	// Engine says that another engine looks after the container's cgroup,
+	// see cgroup.Options.
+	Engine bool
 	// Init makes the program handed as InputInit PID 1, with the user's
 	// command as its arguments.
 	Init bool
@@ -176,7 +179,8 @@ func (c *compiler) cgroup() (cgroup.Joined, error) {
 	if l.CgroupsPath == "" {
 		return cgroup.Joined{Slot: plan.NoSlot}, nil
 	}
-	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources, c.opt.Optional)
+	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources,
+		cgroup.Options{Optional: c.opt.Optional, Engine: c.opt.Engine})
 	if err != nil {
 		return joined, fmt.Errorf("%w: %w", ErrSpec, err)
 	}

@@ -170,7 +170,7 @@ func tryStart(t *testing.T, l Layout, path string, r *specs.LinuxResources, role
 	defer runtime.UnlockOSThread()
 	var b plan.Builder
 	in, out := b.Input("in"), b.Input("out")
-	joined, err := l.Plan(&b, path, r, 0)
+	joined, err := l.Plan(&b, path, r, Options{})
 	if err != nil {
 		return nil, err
 	}
