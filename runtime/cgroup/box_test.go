@@ -206,7 +206,7 @@ func launchBox(t *testing.T, l Layout, path string, p *plan.Plan) (*box, error) 
 	if err := prog.Run(plan.Host); err != nil {
 		return nil, describe(p, err)
 	}
-	child, err := prog.Start()
+	child, err := prog.Start(nil)
 	if err != nil {
 		return nil, describe(p, err)
 	}

@@ -36,13 +36,13 @@ func forkMachine(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno u
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
 	if errno == 0 && pid == 0 {
+		unix.RawSyscall(unix.SYS_CLOSE, m.other, 0, 0) // or the launcher's end would not be seen
 		m.defaultSignals()
 		failed, errno := m.run(ops)
 		if failed == 0 {
 			failed, errno = ops, unix.ENOEXEC // a plan without execve
 		}
-		m.report.Errno = uint32(errno)
-		m.report.Failed = uint32(failed)
+		m.fail(failed, errno)
 		for {
 			unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
 		}
