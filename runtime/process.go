@@ -37,6 +37,10 @@ func (c *compiler) process() error {
 		c.handOver()
 	}
 	c.finish(p)
+	if c.opt.Gate {
+		c.step("wait", "at the gate", "", "created, and not yet started")
+		c.b.Call(plan.Gate, c.gate[0].Value(), c.gate[1].Value())
+	}
 	if p.NoNewPrivileges {
 		if err := c.filter(); err != nil {
 			return err
@@ -130,6 +134,9 @@ func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
 // keyring takes a new session keyring: keyrings have no namespace. Without
 // support in the kernel, or at the user's limit of keys, there is none to take.
 func (c *compiler) keyring() {
+	if c.opt.NoNewKeyring {
+		return
+	}
 	c.step("new keyring", "session", "", "the caller's keys stay the caller's")
 	c.b.Call(unix.SYS_KEYCTL, plan.Int(unix.KEYCTL_JOIN_SESSION_KEYRING), plan.Int(0)).
 		Ignore(int(unix.ENOSYS), int(unix.EDQUOT), int(unix.EPERM))
@@ -285,16 +292,25 @@ func (c *compiler) finish(p *specs.Process) {
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
 	}
-	c.step("close", "descriptors from 3 on", fmt.Sprintf("umask %04o", umask), "nothing of the host is left open (CVE-2024-21626)")
+	first := 3 + c.opt.PreserveFDs
+	c.step("close", fmt.Sprintf("descriptors from %d on", first), fmt.Sprintf("umask %04o", umask), "nothing of the host is left open (CVE-2024-21626)")
 	c.b.Call(unix.SYS_UMASK, plan.Int(umask))
-	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
+	death := unix.SIGKILL
+	if c.opt.Outlive || c.opt.Gate {
+		death = 0
+	}
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(death))
 	if c.init == plan.NoSlot {
 		// Before execve and not by it: the program, its interpreter and
 		// its loader are found by paths that are the image's, and such a
 		// path could lead through /proc/self/fd (CVE-2024-21626).
-		c.b.Call(plan.CloseFrom, plan.Int(3))
+		keep := [2]plan.Arg{plan.Int(-1), plan.Int(-1)}
+		if c.opt.Gate {
+			keep = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
+		}
+		c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1])
 	} else {
-		c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(3), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
+		c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(first), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
 	}
 	c.b.Call(unix.SYS_RT_SIGPROCMASK, plan.Int(unix.SIG_SETMASK), c.b.Data(make([]byte, 8)), plan.Int(0), plan.Int(8))
 }

@@ -161,7 +161,7 @@ func start(t *testing.T, p *plan.Plan, inputs []int) (r result, err error) {
 	err = prog.Run(plan.Host)
 	var child *launch.Child
 	if err == nil {
-		child, err = prog.Start()
+		child, err = prog.Start(nil)
 	}
 	var f *launch.Failure
 	if errors.As(err, &f) {

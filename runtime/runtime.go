@@ -50,6 +50,27 @@ type Options struct {
 	// Optional are the controllers whose limits are wishes: where the
 	// machine has no such controller they are left out.
 	Optional cgroup.Set
+	// Engine says that another engine looks after the container's cgroup,
+	// see cgroup.Options.
+	Engine bool
+	// Bundle is the directory that a relative Spec.Root.Path, and relative
+	// sources of bind mounts, are meant from. If empty, they are refused.
+	Bundle string
+	// Gate has the child wait when all but execve is done, until somebody
+	// opens the gate: see InputGate. It implies Outlive.
+	Gate bool
+	// Outlive has the container live on when the launcher, or the thread of
+	// it that called Start, ends. If not set, it is killed then.
+	Outlive bool
+	// NoPivot leaves pivot_root(2) out, for a root filesystem in which it
+	// can't be done (an initramfs): the root is moved over the old one, which
+	// stays below.
+	NoPivot bool
+	// NoNewKeyring leaves the program the caller's session keyring.
+	NoNewKeyring bool
+	// PreserveFDs is the number of descriptors, from 3 on, that the launcher
+	// was started with and that stay open for the program.
+	PreserveFDs int
 	// Init makes the program handed as InputInit PID 1, with the user's
 	// command as its arguments.
 	Init bool
@@ -64,6 +85,28 @@ const (
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
 	InputTarget  = "target"  // pidfd of the container that is joined
+	// With Options.Gate: two fifos, each opened for reading and writing, so
+	// that there is always another end. A byte written to the first lets the
+	// child go on; launch.Started reads from the second how that ended.
+	InputGate    = "gate"
+	InputStarted = "started"
+)
+
+// What the launcher has to do while the child waits: the numbers of
+// launch.Pause, in the order in which they come.
+const (
+	// PauseMappings: write uid_map, gid_map and setgroups of the new user
+	// namespace, timens_offsets of the new time namespace.
+	PauseMappings = iota + 1
+	// PauseCreateRuntime: all namespaces exist, nothing is mounted yet. For
+	// hooks prestart and createRuntime, and network devices.
+	PauseCreateRuntime
+	// PauseCreateContainer: all is mounted, pivot_root is next. For hooks
+	// createContainer, in the container's namespaces.
+	PauseCreateContainer
+	// PauseSeccomp: launch.Child.Sent is the listener of a seccomp filter
+	// that notifies.
+	PauseSeccomp
 )
 
 // compiler is the state of one compilation.
@@ -79,9 +122,10 @@ type compiler struct {
 	devpts plan.Slot // the container's own devpts, or NoSlot
 	null   plan.Slot // the host's /dev/null, O_PATH, or NoSlot
 	std    [3]plan.Slot
-	socket plan.Slot // InputConsole
-	init   plan.Slot // InputInit
-	target plan.Slot // InputTarget
+	socket plan.Slot    // InputConsole
+	init   plan.Slot    // InputInit
+	gate   [2]plan.Slot // InputGate, InputStarted
+	target plan.Slot    // InputTarget
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
 }
@@ -159,6 +203,9 @@ func (c *compiler) inputs() {
 	if c.opt.Init {
 		c.init = c.b.Input(InputInit)
 	}
+	if c.opt.Gate {
+		c.gate = [2]plan.Slot{c.b.Input(InputGate), c.b.Input(InputStarted)}
+	}
 }
 
 func (c *compiler) stdio(p *specs.Process) {
@@ -176,7 +223,8 @@ func (c *compiler) cgroup() (cgroup.Joined, error) {
 	if l.CgroupsPath == "" {
 		return cgroup.Joined{Slot: plan.NoSlot}, nil
 	}
-	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources, c.opt.Optional)
+	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources,
+		cgroup.Options{Optional: c.opt.Optional, Engine: c.opt.Engine})
 	if err != nil {
 		return joined, fmt.Errorf("%w: %w", ErrSpec, err)
 	}

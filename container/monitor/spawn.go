@@ -136,7 +136,7 @@ func (m *monitor) carryOut(p *process, console int) *wire.Failed {
 		m.oomKills = m.countOOM()
 	}
 	m.lendOOMScore()
-	child, err := p.program.Start()
+	child, err := p.program.Start(nil)
 	m.lowerOOMScore()
 	if err != nil {
 		return stepFailure(err)

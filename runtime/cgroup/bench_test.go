@@ -22,7 +22,7 @@ func BenchmarkPlan(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				var p plan.Builder
-				if _, err := l.Plan(&p, "/minict/x", defaults(), Pids|Devices); err != nil {
+				if _, err := l.Plan(&p, "/minict/x", defaults(), Options{Optional: Pids | Devices}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -42,7 +42,7 @@ func BenchmarkCarryOut(b *testing.B) {
 	}
 	for b.Loop() {
 		var p plan.Builder
-		if _, err := l.Plan(&p, "/minict-test-bench", defaults(), Pids|Devices); err != nil {
+		if _, err := l.Plan(&p, "/minict-test-bench", defaults(), Options{Optional: Pids | Devices}); err != nil {
 			b.Fatal(err)
 		}
 		prog, err := launch.New(p.Plan(0, plan.NoSlot).Encode(), nil, false)

@@ -170,7 +170,7 @@ func tryStart(t *testing.T, l Layout, path string, r *specs.LinuxResources, role
 	defer runtime.UnlockOSThread()
 	var b plan.Builder
 	in, out := b.Input("in"), b.Input("out")
-	joined, err := l.Plan(&b, path, r, 0)
+	joined, err := l.Plan(&b, path, r, Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func launchBox(t *testing.T, l Layout, path string, p *plan.Plan) (*box, error) 
 	if err := prog.Run(plan.Host); err != nil {
 		return nil, describe(p, err)
 	}
-	child, err := prog.Start()
+	child, err := prog.Start(nil)
 	if err != nil {
 		return nil, describe(p, err)
 	}

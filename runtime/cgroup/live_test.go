@@ -188,7 +188,7 @@ func TestManyAtOnce(t *testing.T) {
 
 func makeAndRemove(l Layout, path string, r *specs.LinuxResources) error {
 	var b plan.Builder
-	if _, err := l.Plan(&b, path, r, 0); err != nil {
+	if _, err := l.Plan(&b, path, r, Options{}); err != nil {
 		return err
 	}
 	p := b.Plan(0, plan.NoSlot)

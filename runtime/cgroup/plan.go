@@ -3,7 +3,6 @@ package cgroup
 import (
 	"cmp"
 	"encoding/binary"
-	"os"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -42,58 +41,41 @@ func (j Joined) Join(b *plan.Builder) {
 	}
 }
 
+// Options are what the starter of a container decides about its group.
+type Options struct {
+	// Optional are controllers whose limits are wishes of minict's own, such
+	// as the default pids limit: where the machine has no such controller
+	// they are quietly left out.
+	Optional Set
+	// Engine says that another engine chose the path, and looks after the
+	// group itself; engine.go says what it expects.
+	Engine bool
+}
+
 // Plan adds the Host steps that make the group path, hand it its controllers
 // and write its limits, and the Undo steps that remove it. It fails when a
 // resource is asked for that the machine has no controller for, unless that
-// controller is in optional: those are wishes of minict's own, such as the
-// default pids limit, that are quietly left out.
+// is optional.
 //
 // A group that exists is refused when the plan is carried out (EEXIST): it is
 // another container's, or was left by one that crashed and is to be removed
-// by Remove first. It is not touched by Undo either.
-func (l Layout) Plan(b *plan.Builder, path string, r *specs.LinuxResources, optional Set) (Joined, error) {
+// by Remove first. It is not touched by Undo either. Only an engine's may
+// exist; see Options.
+func (l Layout) Plan(b *plan.Builder, path string, r *specs.LinuxResources, opt Options) (Joined, error) {
 	joined := Joined{Slot: plan.NoSlot}
 	if err := checkPath(path); err != nil {
 		return joined, err
 	}
-	groups, err := l.groups(r, optional)
+	groups, err := l.groups(r, opt)
 	if err != nil {
 		return joined, err
 	}
-	p := planner{b: b, layout: l, path: path, optional: optional}
+	p := planner{b: b, layout: l, path: path, opt: opt}
 	for _, g := range groups {
 		p.host(g, &joined)
 	}
 	for _, g := range groups {
 		p.undo(g)
-	}
-	return joined, nil
-}
-
-// Enter adds the Host step that opens the groups at path, which exist, for
-// one more process (exec).
-func (l Layout) Enter(b *plan.Builder, path string) (Joined, error) {
-	joined := Joined{Slot: plan.NoSlot}
-	if err := checkPath(path); err != nil {
-		return joined, err
-	}
-	b.Step(plan.Step{Phase: plan.Host, Verb: "open", Object: "cgroup " + path,
-		Why: "the new process shares the container's limits"})
-	found := false
-	for _, m := range l.mounts() {
-		dir := m.mount + path
-		if unix.Access(dir, unix.F_OK) != nil {
-			continue
-		}
-		found = true
-		if m.v2 {
-			joined.Slot = open(b, plan.Int(unix.AT_FDCWD), dir, unix.O_DIRECTORY)
-		} else {
-			joined.Files = append(joined.Files, open(b, plan.Int(unix.AT_FDCWD), dir+"/tasks", unix.O_WRONLY))
-		}
-	}
-	if !found {
-		return joined, &os.PathError{Op: "open cgroup", Path: path, Err: unix.ENOENT}
 	}
 	return joined, nil
 }
@@ -130,22 +112,24 @@ func (l Layout) mounts() []mounted {
 // are right: version 2 wherever it is mounted (to kill and to freeze), memory
 // (nobody could be told of an OOM kill without), those with a limit; and for
 // what version 2 would give, the freezer and cpuacct, if it is not mounted.
-func (l Layout) groups(r *specs.LinuxResources, optional Set) ([]*group, error) {
-	writes, err := l.writes(r, optional, current{})
+// An engine gets one everywhere.
+func (l Layout) groups(r *specs.LinuxResources, opt Options) ([]*group, error) {
+	writes, err := l.writes(r, opt.Optional, current{})
 	if err != nil {
 		return nil, err
 	}
-	filter, err := l.deviceFilter(r, optional)
+	filter, err := l.deviceFilter(r, opt)
 	if err != nil {
 		return nil, err
 	}
 	used := Memory
+	if opt.Engine {
+		used = everything
+	}
 	if l.Unified == "" {
 		used |= Freezer | CPUAcct
 	}
-	for _, w := range writes {
-		used |= w.set
-	}
+	used |= needs(writes)
 	if filter != nil {
 		used |= Devices
 	}
@@ -173,35 +157,12 @@ func (l Layout) groups(r *specs.LinuxResources, optional Set) ([]*group, error) 
 	return list, nil
 }
 
-// deviceFilter gives the filter, or nil if there is to be none.
-func (l Layout) deviceFilter(r *specs.LinuxResources, optional Set) (*filter, error) {
-	if r == nil {
-		return nil, nil
-	}
-	f, err := newFilter(r.Devices)
-	if f == nil || err != nil {
-		return nil, err
-	}
-	w := writer{layout: l, optional: optional}
-	v2, ok := w.version(Devices, "device rules")
-	if !ok {
-		if len(w.errs) > 0 {
-			return nil, w.errs[0]
-		}
-		return nil, nil
-	}
-	if !v2 {
-		_, err = f.exceptions()
-	}
-	return f, err
-}
-
 // planner writes the steps for one path.
 type planner struct {
-	b        *plan.Builder
-	layout   Layout
-	path     string
-	optional Set
+	b      *plan.Builder
+	layout Layout
+	path   string
+	opt    Options
 }
 
 // host makes a group. The data keeps the descriptor of its directory, in the
@@ -222,12 +183,19 @@ func (p *planner) host(g *group, joined *Joined) {
 			p.copyCPUSet(g, dir)
 		}
 	}
+	exists := b.Len()
 	p.mkdir(g, p.path)
 	b.Call(unix.SYS_GETPID).StoreAt(made) // it can't fail, and is not 0
+	if p.opt.Engine {
+		b.SkipFrom(exists, int(unix.EEXIST))
+	}
 	dir := b.Slot()
 	b.Call(unix.SYS_OPENAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+p.path),
 		plan.Int(unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir).StoreAt(attach)
 	p.copyCPUSet(g, p.path)
+	if p.opt.Engine {
+		p.takeOver(g)
+	}
 	for _, w := range g.writes {
 		b.Step(plan.Step{Phase: plan.Host, Verb: "limit", Object: w.what,
 			Detail: w.file + " = " + w.value, Why: w.why})
@@ -257,7 +225,10 @@ func (p *planner) prepare(g *group) {
 		if dir != "" {
 			p.mkdir(g, dir).Ignore(int(unix.EEXIST))
 		}
-		p.enable(g, dir)
+		p.wish(g, dir)
+	}
+	for _, dir := range above {
+		p.need(g, dir)
 	}
 }
 
@@ -276,21 +247,39 @@ func parents(path string) []string {
 // for measuring, and so that update needs to enable nothing.
 const base = CPU | Memory | Pids | IO
 
-// enable hands controllers from dir down to its children. What is known to be
-// handed down is left out: the kernel waits there for groups that are being
-// removed. Needed ones, wished ones and base are written apart, because the
-// kernel refuses all of a line for one.
-func (p *planner) enable(g *group, dir string) {
-	var need, known Set
-	for _, w := range g.writes {
-		need |= w.set
-	}
+// known are the controllers that dir hands down already. They are left out:
+// the kernel waits there for groups that are being removed.
+func (p *planner) known(dir string) Set {
 	if dir == "" || dir == Parent {
-		known = p.layout.Enabled
+		return p.layout.Enabled
 	}
-	p.control(g.mount+dir, need&^known&^p.optional, 0)
-	p.control(g.mount+dir, need&^known&p.optional, plan.AnyError)
+	return 0
+}
+
+// wish hands controllers from dir down to its children that may be missing.
+// Wished ones and base are written apart, because the kernel refuses all of a
+// line for one.
+func (p *planner) wish(g *group, dir string) {
+	need, known := needs(g.writes), p.known(dir)
+	p.control(g.mount+dir, need&^known&p.opt.Optional, plan.AnyError)
 	p.control(g.mount+dir, base&p.layout.Available&^need&^known, plan.AnyError)
+}
+
+// need hands those down that there are limits for. That is refused (EBUSY) to
+// a group with processes of its own, cgroup-v2.rst "No Internal Process
+// Constraint".
+func (p *planner) need(g *group, dir string) {
+	set := needs(g.writes) &^ p.known(dir) &^ p.opt.Optional
+	if set == 0 {
+		return
+	}
+	who := "cgroup " + dir + ", which must not have processes of its own"
+	if dir == "" {
+		who = "the root cgroup"
+	}
+	p.b.Step(plan.Step{Phase: plan.Host, Verb: "hand down", Object: set.String() + " from " + who,
+		Detail: g.mount + dir, Why: "limits need their controllers", Undone: "it stays for the next container"})
+	p.control(g.mount+dir, set, 0)
 }
 
 func (p *planner) control(dir string, set Set, flag plan.OpFlags) {
@@ -395,7 +384,7 @@ func (p *planner) program(code []instruction, attach plan.Arg) {
 	}
 	b.Call(unix.SYS_BPF, plan.Int(unix.BPF_PROG_ATTACH), attach, plan.Int(16))
 	b.Call(unix.SYS_CLOSE, prog.Value())
-	if p.optional&Devices != 0 {
+	if p.opt.Optional&Devices != 0 {
 		for _, at := range loads {
 			b.SkipFrom(at, int(unix.EPERM), int(unix.ENOSYS))
 		}

@@ -107,20 +107,23 @@ func TestPlansAreGolden(t *testing.T) {
 		path      string
 		resources *specs.LinuxResources
 		optional  Set
+		engine    bool
 	}{
-		{"v2-none", pure, "/minict/c1", nil, 0},
-		{"v2-defaults", pure, "/minict/c1", defaults(), Pids | Devices},
-		{"v2-first", first, "/minict/c1", defaults(), Pids | Devices},
-		{"v2-all", pure, "/kubepods/pod1/c1", all2(), 0},
-		{"hybrid-none", hybrid, "/minict/c1", nil, 0},
-		{"hybrid-defaults", hybrid, "/minict/c1", defaults(), Pids | Devices},
-		{"v1-none", legacy, "/minict/c1", nil, 0},
-		{"v1-all", legacy, "/minict/c1", all1(), 0},
+		{"v2-none", pure, "/minict/c1", nil, 0, false},
+		{"v2-defaults", pure, "/minict/c1", defaults(), Pids | Devices, false},
+		{"v2-first", first, "/minict/c1", defaults(), Pids | Devices, false},
+		{"v2-all", pure, "/kubepods/pod1/c1", all2(), 0, false},
+		{"v2-engine", pure, "/kubepods/pod1/c1", defaults(), 0, true},
+		{"hybrid-none", hybrid, "/minict/c1", nil, 0, false},
+		{"hybrid-defaults", hybrid, "/minict/c1", defaults(), Pids | Devices, false},
+		{"v1-none", legacy, "/minict/c1", nil, 0, false},
+		{"v1-all", legacy, "/minict/c1", all1(), 0, false},
+		{"v1-engine", legacy, "/docker/c1", nil, 0, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var b plan.Builder
-			joined, err := tt.layout.Plan(&b, tt.path, tt.resources, tt.optional)
+			joined, err := tt.layout.Plan(&b, tt.path, tt.resources, Options{Optional: tt.optional, Engine: tt.engine})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +270,7 @@ func TestPlanNamesWhatIsMissing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var b plan.Builder
-			_, err := tt.layout.Plan(&b, "/minict/x", &tt.r, tt.optional)
+			_, err := tt.layout.Plan(&b, "/minict/x", &tt.r, Options{Optional: tt.optional})
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -298,7 +301,7 @@ func TestPath(t *testing.T) {
 		}
 	}
 	var b plan.Builder
-	if _, err := pure.Plan(&b, "/minict/../x", nil, 0); !errors.Is(err, ErrPath) {
+	if _, err := pure.Plan(&b, "/minict/../x", nil, Options{}); !errors.Is(err, ErrPath) {
 		t.Errorf("Plan took a path with dots: %v", err)
 	}
 	if _, err := Open(pure, "/minict/../x"); !errors.Is(err, ErrPath) {

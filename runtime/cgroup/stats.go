@@ -45,16 +45,7 @@ type MemoryStats struct {
 func (c *Cgroup) Stats() (Stats, error) {
 	var s Stats
 	r := &reader{}
-	if d, ok := c.unified(); ok {
-		s.CPU = r.cpu2(d)
-	} else if d, ok := c.find(CPUAcct); ok {
-		s.CPU = r.cpu1(d)
-	}
-	if d, ok := c.find(CPU); ok && !d.v2 {
-		stat := r.file(d, "cpu.stat")
-		s.CPU.Periods, s.CPU.ThrottledPeriods = stat.key("nr_periods"), stat.key("nr_throttled")
-		s.CPU.Throttled = stat.key("throttled_time")
-	}
+	s.CPU = r.cpu(c)
 	if d, ok := c.find(Memory); ok {
 		s.Memory = r.memory(d)
 	}
@@ -93,6 +84,20 @@ func (c content) number() uint64 {
 func (c content) key(key string) uint64 {
 	n, _ := keyed([]byte(c), key)
 	return n
+}
+
+func (r *reader) cpu(c *Cgroup) (s CPUStats) {
+	if d, ok := c.unified(); ok {
+		s = r.cpu2(d)
+	} else if d, ok := c.find(CPUAcct); ok {
+		s = r.cpu1(d)
+	}
+	if d, ok := c.find(CPU); ok && !d.v2 {
+		stat := r.file(d, "cpu.stat")
+		s.Periods, s.ThrottledPeriods = stat.key("nr_periods"), stat.key("nr_throttled")
+		s.Throttled = stat.key("throttled_time")
+	}
+	return s
 }
 
 func (r *reader) cpu2(d dir) CPUStats {

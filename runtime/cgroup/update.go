@@ -34,17 +34,14 @@ func (c *Cgroup) update(r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	filter, err := c.layout.deviceFilter(r, 0)
+	filter, err := c.layout.deviceFilter(r, Options{})
 	if err != nil {
 		return err
 	}
 	if err := c.checkUsage(r.Memory); err != nil {
 		return err
 	}
-	var need Set
-	for _, w := range list {
-		need |= w.set
-	}
+	need := needs(list)
 	if filter != nil {
 		need |= Devices
 	}

@@ -32,8 +32,7 @@ type birth struct {
 // shareMemory lets the child run in the launcher's memory, on a stack of its
 // own, while the thread that made it waits for its execve or its end
 // (CLONE_VFORK). That spares the copy of the page tables, and afterwards a
-// fault for each page that the launcher writes to: together as much as half of
-// the set-up.
+// fault for each page that the launcher writes to.
 func (b *birth) shareMemory() {
 	b.args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	b.args.Stack = uint64(uintptr(unsafe.Pointer(&b.stack[0])))
@@ -83,13 +82,13 @@ func cloneShared(args *cloneArgs, size uintptr, m *machine, ops uintptr) (pid ui
 //go:nosplit
 //go:norace
 func becomeChild(m *machine, ops uintptr) {
+	unix.RawSyscall(unix.SYS_CLOSE, m.other, 0, 0) // or the launcher's end would not be seen
 	m.defaultSignals()
 	failed, errno := m.run(ops)
 	if failed == 0 {
 		failed, errno = ops, unix.ENOEXEC // a plan without execve
 	}
-	m.report.Errno = uint32(errno)
-	m.report.Failed = uint32(failed)
+	m.fail(failed, errno)
 	for {
 		unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
 	}

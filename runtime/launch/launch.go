@@ -30,6 +30,9 @@ type Program struct {
 type Child struct {
 	Pid   int // as the launcher sees it
 	Pidfd int // close-on-exec; polls readable when the process has ended
+	// Sent is a descriptor that came with a pause, for as long as that
+	// lasts; -1: none.
+	Sent int
 }
 
 // Failure is a step that went wrong. Its text is for the log: what the user
@@ -145,32 +148,45 @@ func (p *Program) cells(phase plan.Phase) []*uint32 {
 	return list
 }
 
-// Start makes the child and waits until it has become the user's program. An
-// error about a step is a *Failure; the child is gone then.
+// Pause is called in the launcher for each plan.Pause of the child, which
+// waits meanwhile. If it gives an error, the child is killed.
+type Pause func(number uint32, child *Child) error
+
+// ErrPause says that a plan has something for the launcher to do that nobody
+// does.
+var ErrPause = errors.New("the plan pauses, and nobody acts on it")
+
+// Start makes the child and waits until it has become the user's program, or
+// waits at its gate (plan.Gate). An error about a step is a *Failure, one of
+// pause is given as it is; the child is gone then. A plan without pauses needs
+// no pause.
 //
 // The parent-death signal that a plan may ask for is sent when the calling
 // thread ends: lock the thread (runtime.LockOSThread) and keep it.
-func (p *Program) Start() (*Child, error) {
+func (p *Program) Start(pause Pause) (*Child, error) {
 	ops := p.loaded.Ops[plan.Child]
 	p.m.ops = unsafe.Pointer(&ops[0])
-	// The pipe closes in the child with execve or with its end.
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+	// The child's end closes with execve, at its gate, or with its life.
+	link, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(pipe[0])
-	p.m.pipe = uintptr(pipe[1])
-	pid, pidfd, errno := p.clone(len(ops))
-	unix.Close(pipe[1])
+	defer unix.Close(link[0])
+	p.m.other, p.m.link = uintptr(link[0]), uintptr(link[1])
+	c, errno := p.clone(len(ops))
+	unix.Close(link[1])
 	if errno != 0 {
 		return nil, &Failure{Step: int(ops[0].Step), Errno: errno}
 	}
-	waitEOF(pipe[0])
-	return p.outcome(ops, pid, pidfd)
+	if err := p.attend(link[0], c, pause); err != nil {
+		c.kill()
+		return nil, err
+	}
+	return p.outcome(ops, c)
 }
 
 // clone makes the child.
-func (p *Program) clone(ops int) (pid, pidfd int, errno unix.Errno) {
+func (p *Program) clone(ops int) (*Child, unix.Errno) {
 	fd := int32(-1)
 	b := &birth{args: cloneArgs{
 		Flags:      p.loaded.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
@@ -187,61 +203,48 @@ func (p *Program) clone(ops int) (pid, pidfd int, errno unix.Errno) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	n, errno := b.fork(&p.m, uintptr(ops))
-	return int(n), int(fd), errno
+	return &Child{Pid: int(n), Pidfd: int(fd), Sent: -1}, errno
 }
 
 // alone says whether nobody can be near the child before it is the user's
-// program: it is the first process of a PID namespace. Then it may share the
-// launcher's memory. One that enters a container where others are already gets
-// a copy: whoever got at it there would get at the launcher.
-func (p *Program) alone() bool { return p.loaded.CloneFlags&unix.CLONE_NEWPID != 0 }
-
-// outcome reads what became of the child once its end of the pipe is closed.
-func (p *Program) outcome(ops []plan.Op, pid, pidfd int) (*Child, error) {
-	if next := int(p.m.report.Pid); next != 0 {
-		unix.Close(pidfd)
-		reap(pid)
-		pid = next
-		var err error
-		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-			return nil, err
+// program: it is the first process of a PID namespace, and waits for nobody.
+// Then it may share the launcher's memory. One that enters a container where
+// others are already gets a copy: whoever got at it there would get at the
+// launcher.
+func (p *Program) alone() bool {
+	if p.loaded.CloneFlags&unix.CLONE_NEWPID == 0 {
+		return false
+	}
+	for i := range p.loaded.Ops[plan.Child] {
+		if call := p.loaded.Ops[plan.Child][i].Call; call == plan.Pause || call == plan.Gate {
+			return false
 		}
 	}
+	return true
+}
+
+// outcome reads what became of the child once its end of the link is closed.
+func (p *Program) outcome(ops []plan.Op, c *Child) (*Child, error) {
+	if err := p.follow(c); err != nil {
+		c.bury()
+		return nil, err
+	}
 	if p.m.report.Failed != 0 {
-		unix.Close(pidfd)
-		reap(pid)
+		c.bury()
 		return nil, failure(ops, uintptr(p.m.report.Failed), unix.Errno(p.m.report.Errno))
 	}
 	// A process that is killed closes its files a moment before it has ended.
-	if !p.execed() {
-		unix.Close(pidfd)
-		reap(pid)
+	if p.m.report.Ready == 0 {
+		c.bury()
 		return nil, &Failure{Step: int(ops[len(ops)-1].Step)}
 	}
-	return &Child{pid, pidfd}, nil
+	return c, nil
 }
-
-// execed says whether the child got as far as execve.
-func (p *Program) execed() bool { return p.m.report.Execs != 0 }
 
 func failure(ops []plan.Op, number uintptr, errno unix.Errno) *Failure {
 	op := ops[number-1]
-	return &Failure{Step: int(op.Step), Errno: errno, Exec: op.Call == unix.SYS_EXECVE}
+	return &Failure{Step: int(op.Step), Errno: errno, Exec: isExec(&op)}
 }
 
-func waitEOF(fd int) {
-	var b [1]byte
-	for {
-		if _, err := unix.Read(fd, b[:]); err != unix.EINTR {
-			return
-		}
-	}
-}
-
-func reap(pid int) {
-	for {
-		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
-			return
-		}
-	}
-}
+//go:nosplit
+func isExec(op *plan.Op) bool { return op.Call == unix.SYS_EXECVE }

@@ -26,7 +26,7 @@ func carryOut(t *testing.T, p *plan.Plan, inputs ...int) (unix.WaitStatus, error
 	if err := prog.Run(plan.Host); err != nil {
 		return 0, err
 	}
-	child, err := prog.Start()
+	child, err := prog.Start(nil)
 	if err != nil {
 		return 0, err
 	}

@@ -18,12 +18,18 @@ type machine struct {
 	data   uintptr
 	slots  unsafe.Pointer // [n]uint64
 	report *report
-	pipe   uintptr // closes with execve or with the child's end
+	// link is the child's end of a socket pair, the other end is the
+	// launcher's. It closes with execve or with the child's end.
+	link    uintptr
+	other   uintptr // the launcher's end, for the child to close
+	started uintptr // takes the failure after plan.Gate, 0 before it
 
 	// What would be variables on the stack, which has no room for them.
 	args   [6]uintptr
 	how    unix.OpenHow
 	action [4]uint64 // struct sigaction: SIG_DFL, nothing masked
+	word   byte
+	after  afterGate
 }
 
 // report is memory shared by the launcher and the child.
@@ -31,7 +37,7 @@ type report struct {
 	Failed uint32 // number of the operation that failed, from 1
 	Errno  uint32
 	Pid    uint32 // process that carries on after a Fork
-	Execs  uint32 // how often execve was tried
+	Ready  uint32 // not 0: the child came to execve, or to its gate
 	Timed  uint32 // not 0: fill Began
 	_      uint32
 	Began  [1]uint64 // per step: CLOCK_MONOTONIC at its begin, nanoseconds
@@ -46,7 +52,7 @@ type report struct {
 func (m *machine) run(end uintptr) (failed uintptr, errno unix.Errno) {
 	step := ^uint16(0)
 	for i := uintptr(0); i < end; i++ {
-		op := (*plan.Op)(unsafe.Add(m.ops, i*unsafe.Sizeof(plan.Op{})))
+		op := m.op(i)
 		if op.Step != step && m.report.Timed != 0 {
 			step = op.Step
 			m.clock(step)
@@ -66,6 +72,15 @@ func (m *machine) run(end uintptr) (failed uintptr, errno unix.Errno) {
 		m.keep(op, result)
 	}
 	return 0, 0
+}
+
+// op is the operation at a position.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) op(i uintptr) *plan.Op {
+	return (*plan.Op)(unsafe.Add(m.ops, i*unsafe.Sizeof(plan.Op{})))
 }
 
 // answer looks for what an operation does about an error.
@@ -120,11 +135,15 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	case plan.Expect32:
 		return 0, expect(*(*uint32)(address(a[0]))&uint32(a[2]) == uint32(a[1]), a[3])
 	case plan.CloseFrom:
-		return 0, m.closeFrom(a[0])
+		return 0, m.closeFrom()
 	case plan.Rmdir:
 		return 0, rmdir(a[0])
+	case plan.Pause:
+		return 0, m.pause()
+	case plan.Gate:
+		return 0, m.gate()
 	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
-		m.report.Execs++
+		m.report.Ready = 1
 	}
 	for {
 		r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
@@ -136,18 +155,32 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	}
 }
 
-// closeFrom is plan.CloseFrom.
+// closeFrom is plan.CloseFrom: it closes what lies between the descriptors
+// that are kept.
 //
 //go:nosplit
 //go:norace
-func (m *machine) closeFrom(first uintptr) unix.Errno {
-	if m.pipe > first {
-		if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, m.pipe-1, 0); errno != 0 {
-			return errno
+func (m *machine) closeFrom() unix.Errno {
+	const last = uintptr(^uint32(0))
+	first := m.args[0]
+	m.args[0] = m.link
+	for {
+		kept := last
+		for j := 0; j < 3; j++ {
+			if k := m.args[j]; k >= first && k < kept {
+				kept = k
+			}
 		}
+		if kept > first {
+			if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, kept-1, 0); errno != 0 {
+				return errno
+			}
+		}
+		if kept == last {
+			return 0
+		}
+		first = kept + 1
 	}
-	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, max(first, m.pipe+1), uintptr(^uint32(0)), 0)
-	return errno
 }
 
 //go:nosplit

@@ -144,14 +144,26 @@ const (
 	// Expect32 (address, value, mask, errno) fails with errno unless the
 	// 32 bits at the address, masked, are the value.
 	Expect32
-	// CloseFrom (fd) closes all descriptors from fd on, but the one by
-	// which the launcher learns of the end of the set-up: a pipe, which
-	// closes by execve.
+	// CloseFrom (fd, keep, keep) closes all descriptors from fd on, but the
+	// two to be kept (-1: none) and the one by which the launcher learns of
+	// the end of the set-up, which closes by execve.
 	CloseFrom
 	// Rmdir (path) removes an empty directory, waiting for a short time
 	// while it is busy: a cgroup stays so until the kernel has buried the
 	// last process, and tells nobody (v1) when it has.
 	Rmdir
+	// Pause (number, message) tells the launcher that there is something
+	// for it to do, and waits until it is done. The number, below 256, says
+	// what; see launch.Program.Start. The message is 0, or the address of a
+	// struct msghdr whose only byte is the number, sent with a descriptor.
+	// If the launcher is gone, it fails with ECONNRESET.
+	Pause
+	// Gate (gate, started) tells the launcher that the child is ready, and
+	// waits for a byte on the descriptor gate, which it closes then. What
+	// goes wrong later is written to the descriptor started, which closes by
+	// execve; see launch.Started. If nobody is left who could open the gate,
+	// it fails with ECONNRESET.
+	Gate
 )
 
 // What Walk makes when nothing is there.
