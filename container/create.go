@@ -236,6 +236,7 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 	for _, key := range slices.Backward(c.Layers) {
 		s.Lower = append(s.Lower, m.Store.LayerDir(key))
 	}
+	s.Lower = append(s.Lower, m.base())
 	root, err := overlay.Mount(s)
 	if err != nil {
 		return nil, failf(ErrSetup, "mount root file system: %w", err)

@@ -10,9 +10,9 @@
 //
 //	ROOT/containers/ID/    config.json  the Config; missing with --rm
 //	                       upper, work  what the container changed in its image
-//	                       log, log.1   its output
+//	                       log, log.1   its output, if it had any
 //	                       exit         how it ended the last time
-//	                       hosts, hostname, resolv.conf
+//	ROOT/base/             lies below all images: what things are mounted on
 //	ROOT/volumes/NAME/     _data        a volume; anonymous ones have an id as name
 //	ROOT/names/NAME        symbolic link to the ID that has the name
 //	STATE/containers/.lock held shared while a run directory is made and its

@@ -4,29 +4,55 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"minict/runtime"
 )
 
-// etcContents are the files that every container needs and that its image
-// can't know, by the name in the container's directory.
+// The files that every container needs and that its image can't know. Every
+// start makes them anew.
+const (
+	hostsFile    = "/etc/hosts"
+	hostnameFile = "/etc/hostname"
+	resolvFile   = "/etc/resolv.conf"
+)
+
+var etcFiles = []string{resolvFile, hostnameFile, hostsFile}
+
+// etcContents are what is in them.
 func etcContents(c *Config) (map[string]string, error) {
-	files := map[string]string{"hostname": c.Hostname + "\n"}
+	files := map[string]string{hostnameFile: c.Hostname + "\n"}
 	if c.Network == NetworkHost {
-		for _, name := range []string{"hosts", "resolv.conf"} {
-			raw, err := os.ReadFile(filepath.Join("/etc", name))
+		for _, name := range []string{hostsFile, resolvFile} {
+			raw, err := os.ReadFile(name)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 			files[name] = string(raw)
 		}
 	} else {
-		files["hosts"] = localHosts + "127.0.0.1\t" + hostNames(c) + "\n"
-		files["resolv.conf"] = "# This container has no network: there is no name server to ask.\n"
+		files[hostsFile] = localHosts + "127.0.0.1\t" + hostNames(c) + "\n"
+		files[resolvFile] = "# This container has no network: there is no name server to ask.\n"
 	}
 	for _, host := range c.ExtraHosts {
 		name, addr, _ := strings.Cut(host, ":")
-		files["hosts"] += addr + "\t" + name + "\n"
+		files[hostsFile] += addr + "\t" + name + "\n"
+	}
+	return files, nil
+}
+
+// etc gives those files that are shown to a container. Of a directory of the
+// user's that serves as root file system, none is made: it stays as it is.
+func (c *Config) etc(root *os.File) ([]runtime.File, error) {
+	contents, err := etcContents(c)
+	if err != nil {
+		return nil, err
+	}
+	var files []runtime.File
+	for _, name := range etcFiles {
+		if !c.mountsOver(name) && (c.Rootfs == "" || hasFile(root, name)) {
+			files = append(files, runtime.File{Target: name, Content: contents[name]})
+		}
 	}
 	return files, nil
 }
@@ -43,24 +69,4 @@ func hostNames(c *Config) string {
 		return c.Hostname
 	}
 	return c.Hostname + "." + c.Domainname + " " + c.Hostname
-}
-
-// writeEtc writes the files anew, as every start does. They lie beside what
-// the container writes and not in memory, since it may fill them.
-func (m *Manager) writeEtc(c *Config) error {
-	files, err := etcContents(c)
-	if err != nil {
-		return err
-	}
-	for name, content := range files {
-		path := filepath.Join(m.durableDir(c.ID), name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			return err
-		}
-		// The umask may have taken what a container's user needs.
-		if err := os.Chmod(path, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }

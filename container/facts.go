@@ -32,11 +32,6 @@ func (m *Manager) facts(c *Config, root *os.File) (facts, error) {
 	if name := c.missingCapability(f.Bounding); name != "" {
 		return f, invalidf("capability %s: root does not have it on this machine", name)
 	}
-	for _, file := range etcFiles {
-		if c.Rootfs == "" || hasFile(root, file.target) {
-			f.Own = append(f.Own, file.target)
-		}
-	}
 	if c.Privileged {
 		f.Devices, err = hostDevices("/dev")
 		return f, err

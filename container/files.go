@@ -23,6 +23,7 @@ func (m *Manager) volumes() string             { return filepath.Join(m.Root, "v
 func (m *Manager) lockPath(id string) string   { return filepath.Join(m.runDir(id), "lock") }
 func (m *Manager) parentLock() string          { return filepath.Join(m.State, "containers", ".lock") }
 func (m *Manager) anchor() string              { return filepath.Join(m.State, "root") }
+func (m *Manager) base() string                { return filepath.Join(m.Root, "base") }
 func (m *Manager) durableConfig(id string) string {
 	return filepath.Join(m.durableDir(id), "config.json")
 }
@@ -30,9 +31,9 @@ func (m *Manager) runConfig(id string) string { return filepath.Join(m.runDir(id
 
 // layOut makes the directories that all containers share, as private ones.
 func (m *Manager) layOut() error {
-	// The last one stands for all.
+	// The last of each place stands for all.
 	if _, err := os.Lstat(m.anchor()); err == nil {
-		if _, err := os.Lstat(m.volumes()); err == nil {
+		if _, err := os.Lstat(filepath.Join(m.base(), lastInBase)); err == nil {
 			return nil
 		}
 	}
@@ -41,6 +42,31 @@ func (m *Manager) layOut() error {
 		filepath.Join(m.State, "containers"), m.anchor(),
 	} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return m.layBase()
+}
+
+// lastInBase is what is made last of the base, in order that it stands for all.
+const lastInBase = hostsFile
+
+// layBase makes the directory that lies below all images: it has what things
+// are mounted on in every container. So nothing has to be made for that in the
+// container's own directory, where a new file takes as long as a mount, and
+// would pass for a change of the container's.
+func (m *Manager) layBase() error {
+	for _, dir := range []string{"", "dev", "etc", "proc", "sys"} {
+		if err := os.Mkdir(filepath.Join(m.base(), dir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	for _, file := range etcFiles {
+		f, err := os.OpenFile(filepath.Join(m.base(), file), os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
 			return err
 		}
 	}

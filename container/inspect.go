@@ -161,16 +161,24 @@ func (m *Manager) Inspect(ctx context.Context, ref string) (*Inspection, error) 
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", ref, err)
 	}
-	dir := m.durableDir(id)
 	return &Inspection{
 		ID: c.ID, Created: c.Created, Path: c.Args[0], Args: listed(c.Args[1:]), Image: c.ImageID,
 		State:          inspectedState(now),
-		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"),
-		HostsPath: filepath.Join(dir, "hosts"), LogPath: filepath.Join(dir, "log"),
-		Name: "/" + c.Name, Driver: "overlayfs", Platform: "linux",
+		ResolvConfPath: now.path(resolvFile), HostnamePath: now.path(hostnameFile), HostsPath: now.path(hostsFile),
+		LogPath: filepath.Join(m.durableDir(id), "log"),
+		Name:    "/" + c.Name, Driver: "overlayfs", Platform: "linux",
 		HostConfig: c.hostConfig(), GraphDriver: m.graphDriver(c), Mounts: m.mountPoints(c), Config: c.inspected(),
 		NetworkSettings: NetworkSettings{Ports: map[string][]string{}, Networks: map[string]NetworkEndpoint{c.Network: {}}},
 	}, nil
+}
+
+// path is where the host finds a file of a container that runs; what is made
+// for it is in memory, and nowhere when it doesn't.
+func (c condition) path(file string) string {
+	if c.state != Running && c.state != Paused {
+		return ""
+	}
+	return fmt.Sprintf("/proc/%d/root%s", c.living.Pid, file)
 }
 
 // listed makes an empty list of none: programs that read JSON want [].

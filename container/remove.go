@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
-	"minict/runtime/cgroup"
 )
 
 // Remove removes a container: ErrRunning if it runs and force does not say
@@ -109,11 +108,7 @@ func (m *Manager) purge(claim *claim, c *Config) error {
 
 // removeCgroup kills what is left in a container's cgroup, and removes it.
 func (m *Manager) removeCgroup(ctx context.Context, id string) error {
-	layout, err := cgroup.Probe()
-	if err != nil {
-		return err
-	}
-	group, err := cgroup.Open(layout, cgroupPath(id))
+	group, err := openCgroup(id)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -185,16 +185,10 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	if l.with.err != nil {
 		return nil, failf(ErrSetup, "%w", l.with.err)
 	}
-	// New files are what takes longest here: they are made meanwhile.
-	files := make(chan error, 1)
-	go func() { files <- l.m.writeEtc(l.config) }()
 	root, err := d.openRoot()
 	var p *plan.Plan
 	if err == nil {
 		p, err = l.m.compile(l.config, l.with.host, root, l.options.console(l.config.TTY))
-	}
-	if failed := <-files; err == nil && failed != nil {
-		err = failf(ErrSetup, "%w", failed)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -260,6 +254,10 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	if err != nil {
 		return nil, err
 	}
+	files, err := c.etc(root)
+	if err != nil {
+		return nil, failf(ErrSetup, "%w", err)
+	}
 	filter, err := m.filter(c)
 	if err != nil {
 		return nil, err
@@ -267,7 +265,7 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Root: true, Anchor: m.anchor(), Filter: filter, Init: c.Init, Optional: c.Resources.optional(),
+		Root: true, Anchor: m.anchor(), Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
 	})
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
@@ -296,7 +294,7 @@ func (c *Config) checkSources() error {
 // container says what the monitor needs to know.
 func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	c, m := l.config, l.m
-	oomFile, oomKey := l.with.host.Cgroup.OOMFile(cgroupPath(c.ID))
+	oomFile, oomKey := l.with.host.Cgroup.OOMFile(c.cgroupPath())
 	k := attach.Container{
 		Process: attach.Process{
 			Plan:     p,

@@ -2,6 +2,8 @@ package container
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -16,7 +18,6 @@ type facts struct {
 	User     identity // who the first process runs as
 	Dir      string   // ROOT/containers/ID
 	Volumes  string   // ROOT/volumes
-	Own      []string // files of Dir that are to be mounted, by their targets in etcFiles
 	Bounding []string // capabilities that this machine's root can give: CAP_…
 	// HardLimits are the hard limits of this process by ulimit name, when it
 	// may not raise them; nil when it may.
@@ -49,7 +50,7 @@ func specification(c *Config, f facts) *specs.Spec {
 		},
 		Mounts: c.specMounts(f),
 		Linux: &specs.Linux{
-			CgroupsPath: cgroupPath(c.ID),
+			CgroupsPath: c.cgroupPath(),
 			Namespaces:  c.namespaces(),
 			Resources:   c.resources(f),
 		},
@@ -75,9 +76,27 @@ func specification(c *Config, f facts) *specs.Spec {
 }
 
 // cgroupPath is where a container's cgroup is, below the root of each
-// hierarchy. It can be told from the id alone, so that what a crash left can
-// be found.
-func cgroupPath(id string) string { return "/minict/" + id }
+// hierarchy.
+func (c *Config) cgroupPath() string {
+	if c.Privileged { // may use all devices
+		return cgroup.Parent + "/" + c.ID
+	}
+	return cgroup.Usual + "/" + c.ID
+}
+
+// openCgroup opens the cgroup of a container of which nothing but the id may
+// be known any more: fs.ErrNotExist if there is none.
+func openCgroup(id string) (*cgroup.Cgroup, error) {
+	layout, err := cgroup.Probe()
+	if err != nil {
+		return nil, err
+	}
+	group, err := cgroup.Open(layout, cgroup.Usual+"/"+id)
+	if errors.Is(err, fs.ErrNotExist) {
+		group, err = cgroup.Open(layout, cgroup.Parent+"/"+id)
+	}
+	return group, err
+}
 
 func (c *Config) namespaces() []specs.LinuxNamespace {
 	kinds := []specs.LinuxNamespaceType{

@@ -2,33 +2,18 @@ package container
 
 import (
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// etcFiles are the files that minict writes for a container, by the name in
-// the container's directory.
-var etcFiles = []struct{ name, target string }{
-	{"resolv.conf", "/etc/resolv.conf"},
-	{"hostname", "/etc/hostname"},
-	{"hosts", "/etc/hosts"},
-}
-
-// specMounts gives Docker's mounts, then minict's files, then the user's. What
-// the user mounts replaces what would be there, and below it.
+// specMounts gives Docker's mounts, then the user's. What the user mounts replaces what would be there, and below it.
 func (c *Config) specMounts(f facts) []specs.Mount {
 	var mounts []specs.Mount
 	for _, m := range kernelMounts(c.Privileged) {
 		if !c.mountsOver(m.Destination) {
 			mounts = append(mounts, m)
-		}
-	}
-	for _, file := range etcFiles {
-		if slices.Contains(f.Own, file.target) && !c.mountsOver(file.target) {
-			mounts = append(mounts, bindMount(filepath.Join(f.Dir, file.name), file.target, c.ReadOnlyRootfs))
 		}
 	}
 	for _, m := range c.Mounts {

@@ -21,7 +21,6 @@ var testFacts = facts{
 	User:     identity{uid: 0, gid: 0, groups: []uint32{0, 10}, home: "/root"},
 	Dir:      "/var/lib/minict/containers/" + testID,
 	Volumes:  "/var/lib/minict/volumes",
-	Own:      []string{"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"},
 	Bounding: append(slices.Clone(defaultCapabilities), "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
 }
 
@@ -35,14 +34,12 @@ func TestSpecification(t *testing.T) {
 	web.Masked = []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}
 	privileged := testFacts
 	privileged.Devices = []specs.LinuxDevice{{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232}}
-	rootfs := testFacts
-	rootfs.Own = nil
 	for name, tt := range map[string]struct {
 		o Options
 		f facts
 	}{
 		"default": {Options{Args: []string{"/bin/sh"}}, testFacts},
-		"rootfs":  {Options{Args: []string{"/bin/sh"}, Rootfs: "/srv/rootfs", TTY: true}, rootfs},
+		"rootfs":  {Options{Args: []string{"/bin/sh"}, Rootfs: "/srv/rootfs", TTY: true}, testFacts},
 		"web": {Options{
 			Args: []string{"nginx", "-g", "daemon off;"}, User: "www-data", WorkDir: "/srv", Hostname: "web", Domainname: "example.org",
 			Env: []string{"PATH=/bin", "A=1"}, ReadOnly: true, Network: NetworkHost,

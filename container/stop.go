@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"minict/runtime/cgroup"
 )
 
 // Stop asks a container to end by its stop signal, and kills it if it hasn't
@@ -285,11 +283,7 @@ func (m *Manager) Unpause(ctx context.Context, ref string) error {
 // freeze freezes or thaws a container and leaves a file in its run directory
 // that says which: it is there while anything may be frozen.
 func (m *Manager) freeze(ctx context.Context, id string, on bool) error {
-	layout, err := cgroup.Probe()
-	if err != nil {
-		return err
-	}
-	group, err := cgroup.Open(layout, cgroupPath(id))
+	group, err := openCgroup(id)
 	if err != nil {
 		return err
 	}

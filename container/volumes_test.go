@@ -188,11 +188,11 @@ func TestEtc(t *testing.T) {
 	}
 	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n" +
 		"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\tweb.example.org web\n10.0.0.1\tdb\n::1\tsix\n"
-	if files["hosts"] != hosts || files["hostname"] != "web\n" {
+	if files[hostsFile] != hosts || files[hostnameFile] != "web\n" {
 		t.Errorf("got %q", files)
 	}
-	if strings.Contains(files["resolv.conf"], "nameserver") {
-		t.Errorf("a container without a network has a name server: %q", files["resolv.conf"])
+	if strings.Contains(files[resolvFile], "nameserver") {
+		t.Errorf("a container without a network has a name server: %q", files[resolvFile])
 	}
 	c.Network = NetworkHost
 	if files, err = etcContents(c); err != nil {
@@ -202,7 +202,7 @@ func TestEtc(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := string(own) + "10.0.0.1\tdb\n::1\tsix\n"; files["hosts"] != want {
-		t.Errorf("got %q, want %q", files["hosts"], want)
+	if want := string(own) + "10.0.0.1\tdb\n::1\tsix\n"; files[hostsFile] != want {
+		t.Errorf("got %q, want %q", files[hostsFile], want)
 	}
 }

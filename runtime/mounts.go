@@ -38,6 +38,7 @@ func (c *compiler) rootfs() error {
 	if !path.IsAbs(anchor) {
 		return specError("root.path %q is not absolute", anchor)
 	}
+	files := c.files(anchor)
 	c.step("attach", "the root filesystem", "", "files: the container's own tree")
 	if c.root == plan.NoSlot {
 		c.root = c.b.Slot()
@@ -45,7 +46,7 @@ func (c *compiler) rootfs() error {
 	}
 	c.b.Call(unix.SYS_MOVE_MOUNT, c.root.Value(), c.b.Str(""), plan.Int(atFDCWD), c.b.Str(anchor), plan.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 	c.setAttr(c.root, 0, mountAttr{propagation: unix.MS_PRIVATE})
-	return nil
+	return c.showFiles(files)
 }
 
 // openPropagating opens the sources of bind mounts that are to hear of mounts

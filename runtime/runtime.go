@@ -34,6 +34,13 @@ type Filter struct {
 	Flags   uint   // SECCOMP_FILTER_FLAG_*
 }
 
+// File is a small file that is made for a container, such as /etc/hosts. It
+// lies in memory, in a filesystem of the container's own, and is gone with it.
+type File struct {
+	Target  string // absolute path in the root filesystem; made if nothing is there
+	Content string
+}
+
 // Options are what a specification has no words for.
 type Options struct {
 	// Root says that the launcher is handed the root filesystem as a
@@ -44,12 +51,17 @@ type Options struct {
 	// namespace: the host never sees a mount there. If empty, it is
 	// Spec.Root.Path.
 	Anchor string
+	// Files are shown to the container beside what the root filesystem has.
+	Files []File
 	// Filter is what Spec.Linux.Seccomp compiles to, if the caller has it
 	// at hand.
 	Filter *Filter
 	// Optional are the controllers whose limits are wishes: where the
 	// machine has no such controller they are left out.
 	Optional cgroup.Set
+	// SharedDevices says that all groups beside the container's have the same
+	// device rules, see cgroup.Options.
+	SharedDevices bool
 	// Engine says that another engine looks after the container's cgroup,
 	// see cgroup.Options.
 	Engine bool
@@ -224,7 +236,7 @@ func (c *compiler) cgroup() (cgroup.Joined, error) {
 		return cgroup.Joined{Slot: plan.NoSlot}, nil
 	}
 	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources,
-		cgroup.Options{Optional: c.opt.Optional, Engine: c.opt.Engine})
+		cgroup.Options{Optional: c.opt.Optional, Shared: c.opt.SharedDevices, Engine: c.opt.Engine})
 	if err != nil {
 		return joined, fmt.Errorf("%w: %w", ErrSpec, err)
 	}

@@ -33,16 +33,14 @@ type logFile struct {
 	buf     [wire.MaxData]byte
 }
 
-// open opens the log in a directory, to go on writing where it ends.
+// open says in which directory the log is. It goes on where it ends, and is
+// made only when there is something to write: many a container is silent.
 func (l *logFile) open(dir string, max uint64) (err error) {
 	if l.max = max; max == 0 {
 		l.max = defaultLogMax
 	}
 	l.dir, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	return l.reopen()
+	return err
 }
 
 func (l *logFile) reopen() (err error) {

@@ -121,8 +121,9 @@ func TestLogRotates(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer next.close()
-	if next.size != uint64(len(now)) {
-		t.Errorf("goes on at %d of %d", next.size, len(now))
+	next.write(wire.TypeStdout, []byte("next\n"))
+	if got := read(t, dir+"/log"); !strings.HasPrefix(got, now) || len(got) <= len(now) || next.size != uint64(len(got)) {
+		t.Errorf("goes on with %d bytes as if they were %d, there were %d", len(got), next.size, len(now))
 	}
 }
 
@@ -150,6 +151,9 @@ func TestLogOnFullDisk(t *testing.T) {
 // A line that was written in part only is ended before the next.
 func TestLogTorn(t *testing.T) {
 	l, dir := openLog(t, 0)
+	if err := l.reopen(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := unix.Write(l.fd, []byte("torn")); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +177,10 @@ func TestLogIsAFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := &logFile{fd: -1, dir: -1}
-		if err := l.open(dir, 0); err == nil {
+		if err := l.open(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		if l.write(wire.TypeStdout, []byte("text\n")); l.fd >= 0 || l.lost == 0 {
 			t.Errorf("%s was opened", name)
 		}
 		l.close()

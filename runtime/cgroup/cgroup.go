@@ -21,6 +21,12 @@ import (
 // root of each hierarchy.
 const Parent = "/minict"
 
+// Usual is the group below Parent for containers that may use the usual
+// devices, and no others: see Options.Shared. Those rules go with the name: if
+// they ever change, so must it, or containers would get the rules of whoever
+// came first.
+const Usual = Parent + "/usual"
+
 // Set is a set of controllers, cgroups(7). The names are those of version 2
 // where both have the controller: blkio of version 1 is IO.
 type Set uint16
@@ -84,7 +90,8 @@ type Layout struct {
 	Unified string
 	// Available are the controllers that cgroup v2 has at its root.
 	Available Set
-	// Enabled are those that Parent already hands to its children.
+	// Enabled are those that Usual already hands to its children, and so
+	// Parent too.
 	Enabled Set
 	// V1 are the hierarchies of version 1; controllers that are mounted
 	// together (cpu,cpuacct) are one. None: the machine has version 2 alone.

@@ -47,6 +47,12 @@ type Options struct {
 	// as the default pids limit: where the machine has no such controller
 	// they are quietly left out.
 	Optional Set
+	// Shared says that the groups beside this one have the same device
+	// rules, now and ever: on version 2 they become a filter of the group
+	// above, which the first container puts there and which stays. To load
+	// a filter, and to drop the only one of the machine, takes as long as to
+	// make all namespaces.
+	Shared bool
 	// Engine says that another engine chose the path, and looks after the
 	// group itself; engine.go says what it expects.
 	Engine bool
@@ -201,7 +207,7 @@ func (p *planner) host(g *group, joined *Joined) {
 			Detail: w.file + " = " + w.value, Why: w.why})
 		p.write(dir, w)
 	}
-	if g.filter != nil {
+	if g.filter != nil && !p.shares(g) {
 		p.devices(g, dir, attach)
 	}
 	if g.v2 {
@@ -230,6 +236,32 @@ func (p *planner) prepare(g *group) {
 	for _, dir := range above {
 		p.need(g, dir)
 	}
+	if p.shares(g) {
+		p.shareDevices(g, above[len(above)-1])
+	}
+}
+
+// shares says whether the group gets its device rules from the group above.
+func (p *planner) shares(g *group) bool { return p.opt.Shared && g.v2 && g.filter != nil }
+
+// shareDevices gives the group above the filter, unless it has one. Two that
+// are the first at the same time both do; that does no harm.
+func (p *planner) shareDevices(g *group, above string) {
+	b := p.b
+	b.Step(plan.Step{Phase: plan.Host, Verb: "limit", Object: "devices", Detail: g.filter.String(),
+		Why: "a device node made inside opens nothing else", Undone: "it stays for the next container"})
+	attach, query := b.Data(attachment()), b.Data(filterQuery())
+	dir, again := b.Slot(), b.Slot() // its number has to stand in both
+	b.Call(unix.SYS_OPENAT, plan.Int(unix.AT_FDCWD), b.Str(g.mount+above),
+		plan.Int(unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(dir).StoreAt(attach)
+	b.Call(unix.SYS_FCNTL, dir.Value(), plan.Int(unix.F_DUPFD_CLOEXEC), plan.Int(0)).Into(again).StoreAt(query)
+	b.Call(unix.SYS_BPF, plan.Int(unix.BPF_PROG_QUERY), query, plan.Int(filterQuerySize)).Flag(plan.AnyError)
+	there := b.Len()
+	b.Call(plan.Expect32, query.At(filterCount), plan.Int(0), plan.Int(^uint32(0)), plan.Int(int(unix.EEXIST)))
+	p.program(g.program, attach)
+	b.SkipFrom(there, int(unix.EEXIST))
+	b.Call(unix.SYS_CLOSE, again.Value())
+	b.Call(unix.SYS_CLOSE, dir.Value())
 }
 
 // parents gives the groups above path, from the root, which is "".
@@ -250,7 +282,7 @@ const base = CPU | Memory | Pids | IO
 // known are the controllers that dir hands down already. They are left out:
 // the kernel waits there for groups that are being removed.
 func (p *planner) known(dir string) Set {
-	if dir == "" || dir == Parent {
+	if dir == "" || dir == Parent || dir == Usual {
 		return p.layout.Enabled
 	}
 	return 0
@@ -399,6 +431,19 @@ func attachment() []byte {
 	binary.NativeEndian.PutUint32(attr[12:], unix.BPF_F_ALLOW_MULTI)
 	return attr
 }
+
+// filterQuery is the attr of BPF_PROG_QUERY without its descriptor; the kernel
+// writes the number of filters into it.
+func filterQuery() []byte {
+	attr := make([]byte, filterQuerySize) // target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt
+	binary.NativeEndian.PutUint32(attr[4:], unix.BPF_CGROUP_DEVICE)
+	return attr
+}
+
+const (
+	filterQuerySize = 32
+	filterCount     = 24 // the offset of prog_cnt
+)
 
 // pair gives two 32-bit fields that stand side by side as one 64-bit word.
 func pair(first, second uint32) uint64 {

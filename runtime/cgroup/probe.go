@@ -48,7 +48,7 @@ func (l *Layout) probeUnified() error {
 		return err
 	}
 	l.Available = parseSet(string(list), " ")
-	list, err = readPath(l.Unified + Parent + "/cgroup.subtree_control")
+	list, err = readPath(l.Unified + Usual + "/cgroup.subtree_control")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -1,0 +1,65 @@
+package runtime
+
+import (
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
+)
+
+// filesSize is how much the files of Options.Files may grow to, in bytes.
+const filesSize = 1 << 20
+
+// files writes Options.Files, and gives a mount for each. They lie in a
+// filesystem that is attached where the root filesystem will be, below that:
+// it goes with the host's mounts when the root is pivoted, and what is left of
+// it are the files that were mounted elsewhere meanwhile. Its size has an end:
+// the container may write to them.
+func (c *compiler) files(place string) (mounts []plan.Slot) {
+	if len(c.opt.Files) == 0 {
+		return nil
+	}
+	c.step("make files", "in memory", "tmpfs size="+strconv.Itoa(filesSize), "what is made for it goes with it")
+	fs := c.create("tmpfs", "minict", []string{"mode=0755", "size=" + strconv.Itoa(filesSize)})
+	dir := c.b.Slot()
+	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(attr)).Into(dir)
+	c.b.Call(unix.SYS_CLOSE, fs.Value())
+	c.b.Call(unix.SYS_MOVE_MOUNT, dir.Value(), c.b.Str(""), plan.Int(atFDCWD), c.b.Str(place), plan.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	for i, f := range c.opt.Files {
+		mounts = append(mounts, c.file(dir, strconv.Itoa(i), f.Content))
+	}
+	c.b.Call(unix.SYS_CLOSE, dir.Value())
+	return mounts
+}
+
+// file writes a file and gives a mount of it.
+func (c *compiler) file(dir plan.Slot, name, content string) plan.Slot {
+	fd, tree := c.b.Slot(), c.b.Slot()
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
+	c.b.Call(unix.SYS_OPENAT, dir.Value(), c.b.Str(name), plan.Int(flags), plan.Int(0o644)).Into(fd)
+	c.b.Call(unix.SYS_WRITE, fd.Value(), c.b.Str(content), plan.Int(len(content)))
+	c.b.Call(unix.SYS_CLOSE, fd.Value())
+	c.b.Call(unix.SYS_OPEN_TREE, dir.Value(), c.b.Str(name), plan.Int(cloneTree)).Into(tree)
+	if c.spec.Root.Readonly {
+		c.setAttr(tree, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
+	}
+	return tree
+}
+
+// showFiles mounts them over what the root filesystem has at their places,
+// before anything else is mounted there.
+func (c *compiler) showFiles(mounts []plan.Slot) error {
+	for i, mnt := range mounts {
+		target := c.opt.Files[i].Target
+		if !path.IsAbs(target) {
+			return specError("file %q: the path is not absolute", target)
+		}
+		c.step("bind", target, "", "made for this container")
+		c.attach(mnt, c.walk(path.Clean(target), plan.WalkFile))
+		c.b.Call(unix.SYS_CLOSE, mnt.Value())
+	}
+	return nil
+}
