@@ -21,10 +21,12 @@ func (m *Manager) Attach(ctx context.Context, ref string, s Streams) (Ended, err
 	if now.state == Paused {
 		return Ended{}, failf(ErrNotRunning, "container %s is paused: unpause it first", ref)
 	}
-	caught := catchSignals(&s)
+	signals, err := s.signals(c.TTY)
+	if err != nil {
+		return Ended{}, err
+	}
 	session, err := attach.Attach(m.runDir(c.ID), attach.Wishes{Output: true})
 	if err != nil {
-		caught.stop()
 		if isGone(err) {
 			err = failf(ErrNotRunning, "container %s is not running", ref)
 		}
@@ -34,7 +36,7 @@ func (m *Manager) Attach(ctx context.Context, ref string, s Streams) (Ended, err
 		session.Resize(size.rows, size.cols)
 	}
 	ended := Ended{ID: c.ID}
-	exit, err := relay(ctx, session, s, caught)
+	exit, err := relay(ctx, session, s, signals)
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if err != nil {
 		err = fmt.Errorf("container %s: %w", ref, err)

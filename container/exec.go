@@ -50,10 +50,12 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 	if err != nil {
 		return Ended{}, err
 	}
-	caught := catchSignals(o.Streams)
+	signals, err := o.Streams.signals(o.TTY)
+	if err != nil {
+		return Ended{}, err
+	}
 	session, err := m.startExec(c, o, p)
 	if err != nil {
-		caught.stop()
 		if isGone(err) {
 			return Ended{}, gone
 		}
@@ -63,7 +65,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 	if o.Streams == nil {
 		return ended, session.Close()
 	}
-	exit, err := relay(ctx, session, *o.Streams, caught)
+	exit, err := relay(ctx, session, *o.Streams, signals)
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if err != nil {
 		err = fmt.Errorf("container %s: %w", ref, err)

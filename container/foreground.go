@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"minict/container/attach"
+	"minict/internal/caught"
 )
 
 // consoleSize is the size of a terminal in characters.
@@ -50,63 +50,27 @@ func (s *Streams) size() *consoleSize {
 	return sizeOf(s.In)
 }
 
-// signals are those that this process got and that are meant for a container.
-type signals struct {
-	got chan os.Signal
-}
-
-// catchSignals catches the signals that people and programs send to a command
-// that stands for a container. A signal that was ignored stays so.
-func catchSignals(s *Streams) *signals {
-	if s == nil || s.NoSignals {
-		return nil
+// signals takes the signals that are passed on to the container from here on,
+// nil if there are none.
+func (s *Streams) signals(tty bool) (*caught.Signals, error) {
+	if s == nil || s.Signals == nil {
+		return nil, nil
 	}
-	c := &signals{make(chan os.Signal, 16)}
-	for _, n := range []os.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH,
-	} {
-		if !signal.Ignored(n) {
-			signal.Notify(c.got, n)
-		}
+	set, err := s.Signals()
+	if err != nil {
+		return nil, err
 	}
-	return c
-}
-
-func (c *signals) stop() {
-	if c != nil {
-		signal.Stop(c.got)
+	more := []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM}
+	if tty {
+		more = append(more, unix.SIGWINCH)
 	}
-}
-
-// pass passes signals on to the session's process, until stop is closed. With
-// a terminal, the one that tells of a new size is about the terminal.
-func (c *signals) pass(session *attach.Session, s Streams, stop <-chan struct{}) {
-	for {
-		select {
-		case <-stop:
-			return
-		case got := <-c.got:
-			n := got.(unix.Signal)
-			switch {
-			case n == unix.SIGWINCH && session.Terminal:
-				if size := s.size(); size != nil {
-					session.Resize(size.rows, size.cols)
-				}
-			case n == unix.SIGWINCH, n == unix.SIGCONT:
-			case n == unix.SIGINT, n == unix.SIGTERM, n == unix.SIGHUP, n == unix.SIGQUIT:
-				session.Interrupt(n)
-			default:
-				session.Signal(n)
-			}
-		}
-	}
+	return set, set.Add(more...)
 }
 
 // relay connects streams to a session until its process has ended or the user
 // has detached. It stays with a process that runs even if ctx is done.
-func relay(ctx context.Context, session *attach.Session, s Streams, c *signals) (attach.Exit, error) {
-	streams := attach.Streams{In: s.In, Out: s.Out, Err: s.Err}
+func relay(ctx context.Context, session *attach.Session, s Streams, signals *caught.Signals) (attach.Exit, error) {
+	streams := attach.Streams{In: s.In, Out: s.Out, Err: s.Err, Signals: signals, Size: s.rowsAndCols}
 	if !session.Stdin {
 		streams.In = nil
 	}
@@ -122,24 +86,19 @@ func relay(ctx context.Context, session *attach.Session, s Streams, c *signals) 
 			return attach.Exit{}, failf(ErrInvalid, "%w", err)
 		}
 	}
-	if c != nil {
-		stop := make(chan struct{})
-		done := make(chan struct{})
-		go func() {
-			c.pass(session, s, stop)
-			close(done)
-		}()
-		defer func() {
-			close(stop)
-			<-done
-			c.stop()
-		}()
-	}
 	exit, err := session.Relay(context.WithoutCancel(ctx), streams)
 	if errors.Is(err, attach.ErrGone) {
 		return attach.Exit{Code: lostStatus}, err
 	}
 	return exit, err
+}
+
+func (s Streams) rowsAndCols() (rows, cols uint16, ok bool) {
+	size := s.size()
+	if size == nil {
+		return 0, 0, false
+	}
+	return size.rows, size.cols, true
 }
 
 // raw gives every key to the container: its own terminal is to act on them.

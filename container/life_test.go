@@ -46,7 +46,7 @@ func (m *machine) exec(ref string, o ExecOptions) (out string, exit int, err err
 		m.t.Fatal(err)
 	}
 	defer f.Close()
-	o.Streams = &Streams{Out: f, Err: f, NoSignals: true}
+	o.Streams = &Streams{Out: f, Err: f}
 	ended, err := m.Exec(m.t.Context(), ref, &o)
 	raw, _ := os.ReadFile(f.Name())
 	return string(raw), ended.Exit, err
@@ -369,7 +369,7 @@ func TestExplain(t *testing.T) {
 	var timed Explanation
 	o := Options{Image: "busybox", AutoRemove: true}
 	_, err = m.Run(t.Context(), &o, m.find, RunOptions{
-		Streams: &Streams{NoSignals: true}, Timed: true, Explained: func(e Explanation) { timed = e },
+		Streams: &Streams{}, Timed: true, Explained: func(e Explanation) { timed = e },
 	})
 	if err != nil || timed.Plan == nil || len(timed.Clocks) == 0 {
 		t.Errorf("got %+v, %v", timed, err)
@@ -383,7 +383,7 @@ func TestManyAtOnce(t *testing.T) {
 	for range 30 {
 		wg.Go(func() {
 			o := Options{Image: "busybox", AutoRemove: true}
-			if ended, err := m.Run(context.Background(), &o, m.find, RunOptions{Streams: &Streams{NoSignals: true}}); err != nil || ended.Exit != 0 {
+			if ended, err := m.Run(context.Background(), &o, m.find, RunOptions{Streams: &Streams{}}); err != nil || ended.Exit != 0 {
 				t.Errorf("got %+v, %v", ended, err)
 			}
 		})

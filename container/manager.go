@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 
+	"minict/internal/caught"
 	"minict/runtime/plan"
 	"minict/store"
 )
@@ -31,8 +32,9 @@ type Streams struct {
 	// DetachKeys end the attachment, not the container: "ctrl-p,ctrl-q" is
 	// what "" means. Only with a terminal.
 	DetachKeys string
-	// NoSignals: don't pass signals that this process gets to the container.
-	NoSignals bool
+	// Signals gives signals that this process gets, to be passed on to the
+	// container from then on; nil passes none on.
+	Signals func() (*caught.Signals, error)
 }
 
 // RunOptions say how a container is started.

@@ -13,6 +13,7 @@ import (
 
 	"minict/container/attach"
 	"minict/internal/atomicfile"
+	"minict/internal/caught"
 	"minict/internal/flock"
 	"minict/runtime"
 	"minict/runtime/plan"
@@ -101,7 +102,7 @@ func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOpt
 // end, and can be its monitor. It can leave one with a terminal, by the keys
 // that detach; and signals that are not passed on end the command alone.
 func (r RunOptions) stays(tty bool) bool {
-	return r.Streams != nil && !r.Streams.NoSignals && !tty
+	return r.Streams != nil && r.Streams.Signals != nil && !tty
 }
 
 // surroundings are what any container is started with.
@@ -162,7 +163,7 @@ type launch struct {
 	with    surroundings
 	options RunOptions
 	fresh   bool // it is made by the same command, and goes if it fails
-	signals *signals
+	signals *caught.Signals
 }
 
 // create makes a drafted container exist, and starts it.
@@ -199,10 +200,11 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.signals = catchSignals(l.options.Streams)
+	if l.signals, err = l.options.Streams.signals(l.config.TTY); err != nil {
+		return nil, err
+	}
 	session, err := l.handOver(l.container(p, root))
 	if err != nil {
-		l.signals.stop()
 		return nil, startError(p, err)
 	}
 	l.claim.pass()

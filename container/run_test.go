@@ -97,7 +97,7 @@ func (m *machine) run(o Options, stdin string) (stdout, stderr string, exit int)
 		m.t.Fatal(err)
 	}
 	o.Image, o.AutoRemove, o.OpenStdin = "busybox", true, stdin != ""
-	streams := Streams{In: files["in"], Out: files["out"], Err: files["err"], NoSignals: true}
+	streams := Streams{In: files["in"], Out: files["out"], Err: files["err"]}
 	ended, err := m.Run(m.t.Context(), &o, m.find, RunOptions{Streams: &streams})
 	if err != nil {
 		m.t.Fatal(err)
@@ -205,7 +205,7 @@ func TestRunFails(t *testing.T) {
 		for _, rm := range []bool{true, false} {
 			o := tt.o
 			o.Image, o.AutoRemove = "busybox", rm
-			_, err := m.Run(t.Context(), &o, m.find, RunOptions{Streams: &Streams{NoSignals: true}})
+			_, err := m.Run(t.Context(), &o, m.find, RunOptions{Streams: &Streams{}})
 			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: got %v, want %q (%v)", tt.name, err, tt.says, tt.kind)
 			}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"minict/container"
 	"minict/image"
@@ -29,9 +27,9 @@ type app struct {
 	log         logFlags
 	mirrors     []string
 
-	store *store.Store
-	swept bool   // the verb has swept what killed containers left
-	stop  func() // catching signals
+	store      *store.Store
+	swept      bool        // the verb has swept what killed containers left
+	interrupts *interrupts // nil with --sig-proxy=false
 }
 
 // run is the whole command, as a function.
@@ -114,7 +112,9 @@ func (a *app) ready(cmd *cobra.Command) error {
 	if needsNothing(cmd) {
 		return nil
 	}
-	a.interruptible(cmd)
+	if err := a.interruptible(cmd); err != nil {
+		return err
+	}
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
@@ -140,21 +140,15 @@ func (a *app) ready(cmd *cobra.Command) error {
 // what was begun is undone then. Once a container runs, they are passed on to
 // it (see container.Streams), unless --sig-proxy=false leaves them alone. What
 // this process was told to ignore, as by nohup, it ignores.
-func (a *app) interruptible(cmd *cobra.Command) {
+func (a *app) interruptible(cmd *cobra.Command) error {
 	if f := cmd.Flags().Lookup("sig-proxy"); f != nil && f.Value.String() == "false" {
-		return
+		return nil
 	}
-	var signals []os.Signal
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
-		if !signal.Ignored(s) {
-			signals = append(signals, s)
-		}
+	var err error
+	if a.interrupts, err = interruptContext(cmd.Context()); err == nil {
+		cmd.SetContext(a.interrupts)
 	}
-	if len(signals) > 0 {
-		ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
-		cmd.SetContext(ctx)
-		a.stop = stop
-	}
+	return err
 }
 
 // tidy removes, when a command has done its work, what killed ones left.
@@ -206,8 +200,8 @@ func (a *app) manager() *container.Manager {
 func (a *app) images() *image.Client { return &image.Client{Store: a.store} }
 
 func (a *app) close() {
-	if a.stop != nil {
-		a.stop()
+	if a.interrupts != nil {
+		a.interrupts.signals.Stop()
 	}
 	a.log.close()
 }

@@ -35,17 +35,14 @@ func (a *app) runCommand() *cobra.Command {
 	r.register(f)
 	r.registerRun(f)
 	f.StringVar(&x.detachKeys, "detach-keys", "", detachKeysUsage)
-	f.BoolVar(&x.sigProxy, "sig-proxy", true, "pass signals on to the container")
+	f.Bool("sig-proxy", true, sigProxyUsage)
 	f.StringVar(&x.explain, "explain", "", "print each step of the set-up and its time; =plan prints the steps and runs nothing")
 	f.Lookup("explain").NoOptDefVal = "times"
 	return cmd
 }
 
 // runExtras are the flags that run has and create has not.
-type runExtras struct {
-	detachKeys, explain string
-	sigProxy            bool
-}
+type runExtras struct{ detachKeys, explain string }
 
 func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) error {
 	if x.explain != "" && x.explain != "times" && x.explain != "plan" {
@@ -65,7 +62,6 @@ func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) 
 		if ro.Streams, err = a.foreground(o.OpenStdin, o.TTY, x.detachKeys); err != nil {
 			return err
 		}
-		ro.Streams.NoSignals = !x.sigProxy
 	}
 	cidfile, err := newCidfile(r.cidfile)
 	if err != nil {

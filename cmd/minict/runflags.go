@@ -17,6 +17,7 @@ const (
 	detachKeysUsage = "`keys` that leave it running (default ctrl-p,ctrl-q)"
 	envUsage        = "`NAME=value`, or NAME for the value from here"
 	envFileUsage    = "read variables from a `file`, one a line"
+	sigProxyUsage   = "pass signals on to the container"
 	platformUsage   = "`os/arch[/variant]` of the image (default: this machine's)"
 	mirrorUsage     = "`registry=URL`: pull from there first"
 )

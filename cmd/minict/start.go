@@ -60,11 +60,14 @@ func (a *app) foreground(stdin, tty bool, detachKeys string) (*container.Streams
 	if stdin {
 		s.In = a.in
 	}
+	if a.interrupts != nil {
+		s.Signals = a.interrupts.take
+	}
 	return s, nil
 }
 
 func (a *app) attachCommand() *cobra.Command {
-	var noStdin, sigProxy bool
+	var noStdin bool
 	var detachKeys string
 	cmd := &cobra.Command{
 		Use:     "attach [flags] CONTAINER",
@@ -76,7 +79,6 @@ func (a *app) attachCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s.NoSignals = !sigProxy
 			ended, err := a.manager().Attach(cmd.Context(), args[0], *s)
 			if err != nil {
 				return err
@@ -85,7 +87,7 @@ func (a *app) attachCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&noStdin, "no-stdin", false, "don't pass on stdin")
-	cmd.Flags().BoolVar(&sigProxy, "sig-proxy", true, "pass signals on to the container")
+	cmd.Flags().Bool("sig-proxy", true, sigProxyUsage)
 	cmd.Flags().StringVar(&detachKeys, "detach-keys", "", detachKeysUsage)
 	return cmd
 }

@@ -174,7 +174,11 @@ func Attach(runDir string, w Wishes) (*Session, error) {
 	if w.Stdin {
 		f |= wire.FlagStdin
 	}
-	if err := s.send(wire.AppendAttach(nil, f)); err != nil {
+	err = s.send(wire.AppendAttach(nil, f))
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		err = ErrGone // it was about to end
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (s *Session) relayHere(st Streams) (Exit, error) {
 	r, err := s.relayTo(st)
 	if err != nil {
 		s.here.Kill()
-		s.here.Wait(func() {})
+		s.here.Wait(func() {}, nil)
 		return Exit{}, err
 	}
 	defer r.stop()
@@ -101,7 +101,7 @@ func (s *Session) relayHere(st Streams) (Exit, error) {
 				}
 			}
 		}()
-	}))
+	}, st.Signals))
 	if written != nil {
 		<-written
 	}

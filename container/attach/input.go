@@ -57,9 +57,13 @@ func (in *input) run() {
 	buf := make([]byte, 1+32<<10)
 	buf[0] = byte(wire.TypeStdin)
 	fd := int(in.from.Fd())
-	for in.wait(fd) {
+	for {
+		ready := in.wait(fd)
+		if in.stopped.Load() {
+			return
+		}
 		max := min(int64(len(buf)-1), in.left())
-		if max <= 0 {
+		if max <= 0 || !ready {
 			continue
 		}
 		n, err := unix.Read(fd, buf[1:1+max])
@@ -79,8 +83,8 @@ func (in *input) run() {
 // left is how much may be read: what is held will be sent too, or never.
 func (in *input) left() int64 { return in.room.Load() - int64(len(in.held)) }
 
-// wait waits until there is something to be read, and room for it, or for
-// stop: then it gives false.
+// wait waits until there is something to be read, and room for it, and says
+// whether there is: it also ends for stop, for more room, and by a signal.
 func (in *input) wait(fd int) bool {
 	polls := [2]unix.PollFd{{Fd: int32(in.wake), Events: unix.POLLIN}, {Fd: int32(fd), Events: unix.POLLIN}}
 	list := polls[:]
@@ -92,7 +96,7 @@ func (in *input) wait(fd int) bool {
 		var count [8]byte
 		unix.Read(in.wake, count[:])
 	}
-	return !in.stopped.Load()
+	return polls[1].Revents != 0
 }
 
 // pass sends data, which stands behind the type of the message; it gives false

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
+	"minict/internal/caught"
 )
 
 // Streams are where the input of a process comes from and where its output
@@ -19,6 +20,11 @@ type Streams struct {
 	Out, Err *os.File
 	// DetachKeys, from ParseKeys, end the attachment; nil for none.
 	DetachKeys []byte
+	// Signals are passed on to the process, as if they had come from its
+	// keyboard; nil for none. SIGWINCH means that Size gives another size
+	// for its terminal.
+	Signals *caught.Signals
+	Size    func() (rows, cols uint16, ok bool)
 }
 
 // Exit is how a session came to its end.
@@ -44,6 +50,11 @@ func (s *Session) Relay(ctx context.Context, st Streams) (Exit, error) {
 		return s.relayHere(st)
 	}
 	defer context.AfterFunc(ctx, s.hangUp)()
+	quiet, err := s.passSignals(st)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer quiet()
 	r, err := s.relayTo(st)
 	if err != nil {
 		return Exit{}, err

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
+	"minict/internal/caught"
 )
 
 // Here is a monitor that is part of a command which stays with the process
@@ -88,9 +89,11 @@ func (h *Here) Clocks() []uint64 {
 
 // Wait stays with the process until it has ended, and leaves nothing of it.
 // Listen is called before the first message to the other end of the socket:
-// that of a process which is silent need not be listened to.
-func (h *Here) Wait(listen func()) wire.Exited {
-	h.owner.listen = listen
+// that of a process which is silent need not be listened to. Signals, if there
+// are any, are passed on to the process; one that it would not get, because it
+// is PID 1 and has no handler for it, ends it all the same.
+func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
+	h.owner.listen, h.m.signals = listen, signals
 	exit := h.m.stay()
 	if h.owner.listen != nil {
 		h.m.drop(h.owner)

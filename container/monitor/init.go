@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"minict/internal/caught"
 )
 
 // Init is the life of the init that is PID 1 in a container: it starts the
@@ -19,17 +21,22 @@ func Init(args []string) (code int) {
 	if len(args) < 3 {
 		return 2
 	}
-	for s := range unix.Signal(65) {
-		if forwarded(s) || s == unix.SIGCHLD {
-			enable(uint32(s))
+	list := []unix.Signal{unix.SIGCHLD}
+	for n := range unix.Signal(65) {
+		if forwarded(n) {
+			list = append(list, n)
 		}
+	}
+	signals, err := caught.Catch(list...)
+	if err != nil {
+		return 2
 	}
 	argv := args[2:]
 	pid, errno := start(argv)
 	if errno != 0 {
 		return complain(argv[0], errno)
 	}
-	return tend(pid)
+	return tend(pid, signals)
 }
 
 // forwarded says whether a signal is passed on: not those that tell of a
@@ -45,7 +52,7 @@ func forwarded(s unix.Signal) bool {
 }
 
 // tend waits for signals until the command has ended.
-func tend(pid int) (code int) {
+func tend(pid int, signals *caught.Signals) (code int) {
 	for {
 		// One SIGCHLD may stand for many, and for some before the first.
 		for {
@@ -61,8 +68,12 @@ func tend(pid int) (code int) {
 				return status.ExitStatus()
 			}
 		}
-		if signal := unix.Signal(receive()); signal != unix.SIGCHLD {
-			unix.Kill(pid, signal)
+		switch n := signals.Take(); n {
+		case 0:
+			unix.Poll([]unix.PollFd{{Fd: int32(signals.FD()), Events: unix.POLLIN}}, -1)
+		case unix.SIGCHLD:
+		default:
+			unix.Kill(pid, n)
 		}
 	}
 }

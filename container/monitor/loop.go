@@ -16,16 +16,11 @@ type watcher interface {
 	ready(revents int16)
 }
 
-// The listening socket and SIGTERM are the monitor's own watchers.
-type (
-	acceptor  monitor
-	signalled monitor
-)
+// acceptor waits for connections.
+type acceptor monitor
 
-func (a *acceptor) watch() (int, int16)  { return a.listener, unix.POLLIN }
-func (a *acceptor) ready(int16)          { (*monitor)(a).accept() }
-func (s *signalled) watch() (int, int16) { return s.signals, unix.POLLIN }
-func (s *signalled) ready(int16)         { (*monitor)(s).terminate() }
+func (a *acceptor) watch() (int, int16) { return a.listener, unix.POLLIN }
+func (a *acceptor) ready(int16)         { (*monitor)(a).accept() }
 
 func (p *process) watch() (int, int16) { return p.pidfd, unix.POLLIN }
 func (p *process) ready(int16)         { p.in.m.ended(p) }
@@ -106,8 +101,6 @@ func (m *monitor) timedOut() {
 // terminate is what SIGTERM does: it stops the container, the second time at
 // once.
 func (m *monitor) terminate() {
-	var count [8]byte
-	unix.Read(m.signals, count[:])
 	signal := unix.Signal(m.start.StopSignal)
 	if signal == 0 || !m.killAt.IsZero() {
 		signal = unix.SIGKILL

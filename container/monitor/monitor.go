@@ -18,10 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
+	"minict/internal/caught"
 )
 
-// monitor is the state of one. What there is of other goroutines only waits
-// for signals, so nothing is locked.
+// monitor is the state of one. There are no other goroutines, so nothing is
+// locked.
 type monitor struct {
 	recv wire.Receiver
 	data [wire.MaxMessage]byte // a message with output that is being passed on
@@ -35,7 +36,7 @@ type monitor struct {
 	processes []*process
 	clients   []*client
 	listener  int
-	signals   int // eventfd: SIGTERM
+	signals   *caught.Signals // nil: none
 	oomKills  uint64
 	oomScore  string // of the processes it starts; empty while its own is the same
 
@@ -50,13 +51,12 @@ type monitor struct {
 }
 
 func newMonitor() *monitor {
-	return &monitor{active: true, runDir: -1, lock: -1, listener: -1, signals: -1, log: logFile{fd: -1, dir: -1}}
+	return &monitor{active: true, runDir: -1, lock: -1, listener: -1, log: logFile{fd: -1, dir: -1}}
 }
 
 // Main is the life of a monitor, from its first message to the container's
 // end. It runs on the main thread, which it keeps: the container dies with the
-// thread that forked it (PR_SET_PDEATHSIG). Signals are blocked since before
-// the program began (package attach), as far as Go's runtime lets them.
+// thread that forked it (PR_SET_PDEATHSIG).
 func Main() {
 	runtime.LockOSThread()
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited

@@ -1,40 +1,46 @@
 package monitor
 
 import (
-	_ "unsafe" // for go:linkname
-
 	"golang.org/x/sys/unix"
+
+	"minict/internal/caught"
 )
 
-// Go's runtime has a handler for every signal, and never blocks those that end
-// a process. To get them all the same, without package os and its weight, these
-// two are taken from where package os/signal takes them.
-
-// enable makes the runtime keep a signal for receive, which ends nothing then.
-//
-//go:linkname enable os/signal.signal_enable
-func enable(signal uint32)
-
-// receive waits for the next signal that was enabled.
-//
-//go:linkname receive os/signal.signal_recv
-func receive() uint32
-
-// catch makes SIGTERM an event for the loop, and lets no other signal end the
-// monitor. Ignoring those would be passed on to the container.
+// catch makes SIGTERM an event for the loop. All other signals are blocked
+// since before the program began (package attach), and SIGTERM was too. They
+// are not ignored: that would be passed on to the container.
 func (m *monitor) catch() (err error) {
-	if m.signals, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if m.signals, err = caught.Catch(unix.SIGTERM); err != nil {
 		return err
 	}
-	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
-		enable(uint32(s))
+	var term unix.Sigset_t
+	term.Val[0] = 1 << (unix.SIGTERM - 1)
+	return unix.PthreadSigmask(unix.SIG_UNBLOCK, &term, nil)
+}
+
+// signalled waits for signals that this process gets.
+type signalled monitor
+
+func (s *signalled) watch() (int, int16) {
+	if s.signals == nil {
+		return -1, 0
 	}
-	go func(fd int) {
-		for {
-			if unix.Signal(receive()) == unix.SIGTERM {
-				unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-			}
-		}
-	}(m.signals)
-	return nil
+	return s.signals.FD(), unix.POLLIN
+}
+
+func (s *signalled) ready(int16) {
+	for n := s.signals.Take(); n != 0; n = s.signals.Take() {
+		(*monitor)(s).act(n)
+	}
+}
+
+// act does what a signal asks for. A command passes it on, as if it had come
+// from the keyboard of the container; a monitor of its own is told to end.
+func (m *monitor) act(n unix.Signal) {
+	switch {
+	case !m.inside:
+		m.terminate()
+	case m.main.running():
+		m.main.signal(n, true)
+	}
 }

@@ -40,7 +40,7 @@ type Snapshot struct {
 // the root and the state directory. What matches a pattern stays with all
 // that is below it.
 var kept = struct{ root, state []string }{
-	root:  []string{"cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
+	root:  []string{"base", "cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
 	state: []string{"bin", "root", "containers/.lock", "containers/.swept"},
 }
 
@@ -173,7 +173,8 @@ func (s Snapshot) mounts() error {
 }
 
 // cgroups lists what is below the directories named minict of every
-// hierarchy. The directories minict themselves may stay.
+// hierarchy. These may stay, and in them usual, which keeps the device rules of
+// the next container.
 func (s Snapshot) cgroups() error {
 	hierarchies, err := host.Cgroups()
 	if err != nil {
@@ -185,7 +186,7 @@ func (s Snapshot) cgroups() error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err == nil && d.IsDir() && path != top {
+			if err == nil && d.IsDir() && path != top && path != filepath.Join(top, "usual") {
 				s.lines["cgroup "+path]++
 			}
 			return err

@@ -75,7 +75,7 @@ func (o *owned) note(events []byte) {
 	}
 }
 
-var containerID = regexp.MustCompile(`/minict/([^/]+)`)
+var containerID = regexp.MustCompile(`/minict/(?:usual/)?([^/]+)`)
 
 // foreign says whether a cgroup is of somebody else's container.
 func (o *owned) foreign(cgroup string) bool {

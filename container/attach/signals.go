@@ -1,0 +1,47 @@
+package attach
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// passSignals passes signals on to the process until stop is called.
+func (s *Session) passSignals(st Streams) (stop func(), err error) {
+	if st.Signals == nil {
+		return func() {}, nil
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		polls := []unix.PollFd{{Fd: int32(wake), Events: unix.POLLIN}, {Fd: int32(st.Signals.FD()), Events: unix.POLLIN}}
+		for polls[0].Revents == 0 {
+			for n := st.Signals.Take(); n != 0; n = st.Signals.Take() {
+				s.passSignal(n, st)
+			}
+			unix.Poll(polls, -1)
+		}
+	}()
+	return func() {
+		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		<-done
+		unix.Close(wake)
+	}, nil
+}
+
+func (s *Session) passSignal(n unix.Signal, st Streams) {
+	if n != unix.SIGWINCH {
+		s.Interrupt(n)
+		return
+	}
+	if !s.Terminal || st.Size == nil {
+		return
+	}
+	if rows, cols, ok := st.Size(); ok {
+		s.Resize(rows, cols)
+	}
+}
