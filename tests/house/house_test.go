@@ -39,6 +39,7 @@ var libraries = map[string][]string{
 	"github.com/vishvananda/netlink":         {"network", "tests"},
 	"github.com/google/nftables":             {"network", "tests"},
 	"github.com/elastic/go-seccomp-bpf":      {"runtime/seccomp", "container"},
+	"github.com/godbus/dbus/v5":              {"runtime/systemd"},
 	"github.com/moby/profiles":               {"runtime/seccomp", "container"},
 }
 
