@@ -58,8 +58,8 @@ func (c *compiler) openPropagating() error {
 		if err != nil {
 			return err
 		}
-		if o.bind && o.spread&(unix.MS_SLAVE|unix.MS_SHARED) != 0 {
-			c.step("open", m.Source, "", "for "+m.Destination+", while it hears of the host's mounts")
+		if o.bind && (o.spread&(unix.MS_SLAVE|unix.MS_SHARED) != 0 || c.spaces.has(unix.CLONE_NEWUSER)) {
+			c.step("open", m.Source, "", "for "+m.Destination+", while it has the host's mounts and the caller's identity")
 			c.sources[i] = c.openSource(m, o)
 		}
 	}
@@ -86,6 +86,9 @@ func (c *compiler) mounts() error {
 		o, err := parseMountOptions(m)
 		if err != nil {
 			return err
+		}
+		if source, ok := c.borrowed(m); ok {
+			m.Source, o.bind, o.recursive, o.data = source, true, true, nil
 		}
 		switch {
 		case o.bind:
@@ -139,13 +142,14 @@ func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
 		c.notInProc(target)
 	}
 	c.attach(tree, target)
+	c.own(m, tree)
 	return nil
 }
 
 // newMount mounts a new filesystem.
 func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 	c.step("mount", m.Destination, mountDetail(m), mountWhy(m))
-	fs := c.create(m.Type, m.Source, o.data)
+	fs := c.create(m.Type, m.Source, c.mappedData(m.Type, o.data))
 	mnt := c.b.Slot()
 	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(o.set)).Into(mnt)
 	c.b.Call(unix.SYS_CLOSE, fs.Value())
@@ -163,6 +167,12 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 		c.notInProc(target)
 	}
 	c.attach(mnt, target)
+	c.own(m, mnt)
+	return nil
+}
+
+// own keeps those mounts that later steps go through.
+func (c *compiler) own(m specs.Mount, mnt plan.Slot) {
 	switch {
 	case m.Type == "proc" && m.Destination == "/proc":
 		c.procfs = mnt
@@ -171,7 +181,6 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 	case m.Type == "devpts" && m.Destination == "/dev/pts":
 		c.devpts = mnt
 	}
-	return nil
 }
 
 // create makes a filesystem (fsopen(2)) that is to be mounted.
