@@ -87,24 +87,28 @@ func TestCompileIsPure(t *testing.T) {
 // What is not built yet is refused and never ignored.
 func TestRefused(t *testing.T) {
 	tests := map[string]func(*specs.Spec){
+		"hooks":        func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
 		"uid mappings": func(s *specs.Spec) { s.Linux.UIDMappings = make([]specs.LinuxIDMapping, 1) },
 		"user namespace": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		},
-		"namespace twice": func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
-		"no mount ns":     func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
-		"no process":      func(s *specs.Spec) { s.Process = nil },
-		"no args":         func(s *specs.Spec) { s.Process.Args = nil },
-		"zero byte":       func(s *specs.Spec) { s.Process.Args = []string{"a\x00b"} },
-		"relative cwd":    func(s *specs.Spec) { s.Process.Cwd = "tmp" },
-		"relative mount":  func(s *specs.Spec) { s.Mounts[0].Destination = "proc" },
+		"namespace twice":      func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
+		"no mount ns":          func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
+		"no process":           func(s *specs.Spec) { s.Process = nil },
+		"no args":              func(s *specs.Spec) { s.Process.Args = nil },
+		"zero byte":            func(s *specs.Spec) { s.Process.Args = []string{"a\x00b"} },
+		"relative cwd":         func(s *specs.Spec) { s.Process.Cwd = "tmp" },
+		"mount on the root":    func(s *specs.Spec) { s.Mounts[0].Destination = "/dev/.." },
+		"mount without a type": func(s *specs.Spec) { s.Mounts[0].Type = "" },
+		"idmap of a tmpfs":     func(s *specs.Spec) { s.Mounts[1].Options = []string{"idmap"} },
 		"relative bind": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "b", Type: "bind"})
 		},
 		"bind with data": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "size=1"}})
 		},
-		"copy up":          func(s *specs.Spec) { s.Mounts[1].Options = append(s.Mounts[1].Options, "tmpcopyup") },
+		"copy up":          func(s *specs.Spec) { s.Mounts[0].Options = append(s.Mounts[0].Options, "tmpcopyup") },
+		"relative root":    func(s *specs.Spec) { s.Root.Path = "rootfs" },
 		"relative mask":    func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"proc/kcore"} },
 		"bad capability":   func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_FOO"} },
 		"short capability": func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"KILL"} },

@@ -24,11 +24,8 @@ var ErrSpec = errors.New("bad specification")
 
 // Host is what Compile has to know of the machine.
 type Host struct {
-	Cgroup cgroup.Layout
-	// Rootless says that the caller is not the root of the machine: an
-	// ordinary user, or root in a user namespace.
-	Rootless bool
-	LastCap  int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	Cgroup  cgroup.Layout
+	LastCap int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
 }
 
 // Filter is a compiled seccomp filter, see package seccomp.
@@ -119,8 +116,6 @@ type compiler struct {
 	host Host
 	opt  Options
 
-	spaces spaces
-
 	root   plan.Slot // the root filesystem, O_PATH
 	procfs plan.Slot // the container's own procfs, or NoSlot
 	sysfs  plan.Slot // the container's own sysfs, or NoSlot
@@ -131,14 +126,17 @@ type compiler struct {
 	init   plan.Slot    // InputInit
 	gate   [2]plan.Slot // InputGate, InputStarted
 	target plan.Slot    // InputTarget
+	spread uint64       // Spec.Linux.RootfsPropagation, MS_*
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
+	late    []readonly
 }
 
 // Compile writes the plan for a container. Errors wrap ErrSpec.
 func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	c := &compiler{spec: spec, host: host, opt: opt}
 	c.procfs, c.sysfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot, plan.NoSlot
+	c.sources = make(map[int]plan.Slot)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -147,10 +145,13 @@ func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags := c.namespaces(joined)
+	flags, err := c.namespaces(joined)
+	if err != nil {
+		return nil, err
+	}
 	for _, part := range []func() error{
-		c.createRuntime, c.rootfs, c.becomeRoot, c.mounts, c.devices, c.terminal, c.procfsWrites,
-		c.masks, c.createContainer, c.pivot, c.loopback, c.process,
+		c.rootfs, c.mounts, c.devices, c.terminal, c.procfsWrites,
+		c.masks, c.pivot, c.loopback, c.process,
 	} {
 		if err := part(); err != nil {
 			return nil, err
@@ -171,6 +172,10 @@ func (c *compiler) check() error {
 		return specError("root is missing")
 	case s.Linux == nil:
 		return specError("linux is missing")
+	case s.Hooks != nil:
+		return specError("hooks are not supported yet")
+	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
+		return specError("user namespaces are not supported yet")
 	case len(s.Linux.NetDevices) > 0:
 		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
@@ -179,13 +184,12 @@ func (c *compiler) check() error {
 		return specError("linux.memoryPolicy is not supported yet")
 	case s.Linux.Personality != nil:
 		return specError("linux.personality is not supported yet")
+	case len(s.Linux.TimeOffsets) > 0:
+		return specError("linux.timeOffsets is not supported yet")
 	case s.Linux.MountLabel != "":
 		return specError("linux.mountLabel: the kernel has no SELinux here")
 	}
-	if err := checkProcess(s.Process); err != nil {
-		return err
-	}
-	return c.checkNamespaces()
+	return checkProcess(s.Process)
 }
 
 func specError(format string, args ...any) error {

@@ -30,6 +30,11 @@ type machine struct {
 	action [4]uint64 // struct sigaction: SIG_DFL, nothing masked
 	word   byte
 	after  afterGate
+	copier copier
+	// Of walk: the target of a link, and the path as it goes on from there.
+	links  uintptr
+	target [unix.PathMax]byte
+	ways   [2][2 * unix.PathMax]byte
 }
 
 // report is memory shared by the launcher and the child.
@@ -138,6 +143,8 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		return 0, m.closeFrom()
 	case plan.Rmdir:
 		return 0, rmdir(a[0])
+	case plan.Copy:
+		return 0, m.copyTree()
 	case plan.Pause:
 		return 0, m.pause()
 	case plan.Gate:

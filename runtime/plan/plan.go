@@ -164,7 +164,15 @@ const (
 	// execve; see launch.Started. If nobody is left who could open the gate,
 	// it fails with ECONNRESET.
 	Gate
+	// Copy (from, to, what) copies what is in the directory from into the
+	// empty directory to: owners, modes and times, but no extended
+	// attributes; hard links become files of their own. With CopyTop the
+	// directory to also becomes like from itself.
+	Copy
 )
+
+// CopyTop is an option of Copy.
+const CopyTop = 1
 
 // What Walk makes when nothing is there.
 const (
