@@ -41,7 +41,7 @@ func sleeper(t *testing.T, spec *specs.Spec) int {
 	if err := prog.Run(plan.Host); err != nil {
 		t.Fatal(err)
 	}
-	child, err := prog.Start(nil)
+	child, err := prog.Start(preparing(spec))
 	if err != nil {
 		t.Fatal(err)
 	}

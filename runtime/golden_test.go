@@ -87,7 +87,6 @@ func TestCompileIsPure(t *testing.T) {
 // What is not built yet is refused and never ignored.
 func TestRefused(t *testing.T) {
 	tests := map[string]func(*specs.Spec){
-		"hooks":        func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
 		"uid mappings": func(s *specs.Spec) { s.Linux.UIDMappings = make([]specs.LinuxIDMapping, 1) },
 		"user namespace": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})

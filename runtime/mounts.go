@@ -35,6 +35,9 @@ func (c *compiler) mounts() error {
 		if err != nil {
 			return err
 		}
+		if source, ok := c.borrowed(m); ok {
+			m.Source, o.bind, o.recursive, o.data = source, true, true, nil
+		}
 		switch {
 		case o.remount:
 			c.remount(m, o)
@@ -89,6 +92,7 @@ func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
 		c.notInProc(target)
 	}
 	c.attach(tree, target)
+	c.own(m, tree)
 	return nil
 }
 
@@ -141,6 +145,7 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	if late { // Something is still to be put into it.
 		set &^= unix.MOUNT_ATTR_RDONLY
 	}
+	o.data = c.mappedData(m.Type, o.data)
 	fs := c.create(m.Type, m.Source, o)
 	mnt = c.b.Slot()
 	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(set)).Into(mnt)
@@ -163,6 +168,12 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 		c.b.Call(plan.Copy, target.Value(), mnt.Value(), plan.Int(o.copied()))
 	}
 	c.attach(mnt, target)
+	c.own(m, mnt)
+	return mnt
+}
+
+// own keeps those mounts that later steps go through.
+func (c *compiler) own(m specs.Mount, mnt plan.Slot) {
 	switch {
 	case m.Type == "proc" && m.Destination == "/proc":
 		c.procfs = mnt
@@ -171,7 +182,6 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	case m.Type == "devpts" && m.Destination == "/dev/pts":
 		c.devpts = mnt
 	}
-	return mnt
 }
 
 // remount changes what is mounted at the destination: the mount, and unless it

@@ -54,6 +54,8 @@ func checkProcess(p *specs.Process) error {
 	switch {
 	case !path.IsAbs(p.Cwd):
 		return specError("process.cwd %q is not absolute", p.Cwd)
+	case p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000):
+		return specError("oomScoreAdj %d is not within -1000 and 1000", *p.OOMScoreAdj)
 	case p.ApparmorProfile != "":
 		return specError("process.apparmorProfile is not supported yet")
 	case p.SelinuxLabel != "":
@@ -188,9 +190,10 @@ func (c *compiler) credentials(p *specs.Process) error {
 	u := p.User
 	c.step("set user", fmt.Sprintf("%d:%d", u.UID, u.GID), groupsText(u.AdditionalGids), "who it is to the file system")
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
-	c.b.Call(unix.SYS_SETGROUPS, plan.Int(len(u.AdditionalGids)), c.gids(u.AdditionalGids))
+	c.setgroups(u.AdditionalGids)
 	c.b.Call(unix.SYS_SETRESGID, plan.Int(u.GID), plan.Int(u.GID), plan.Int(u.GID))
 	c.b.Call(unix.SYS_SETRESUID, plan.Int(u.UID), plan.Int(u.UID), plan.Int(u.UID))
+	c.undumpable() // the kernel takes a new identity for a reason to forget it
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0))
 	c.step("set capabilities", "", keptNames(sets.effective), "the rights of root that are left")
 	c.capset(sets)

@@ -91,8 +91,8 @@ func (c *compiler) openPropagating() error {
 		if err != nil {
 			return err
 		}
-		if o.bind && !o.remount && o.propagates() {
-			c.step("open", m.Source, "", "for "+m.Destination+", while it hears of the host's mounts")
+		if o.bind && !o.remount && (o.propagates() || c.spaces.has(unix.CLONE_NEWUSER)) {
+			c.step("open", m.Source, "", "for "+m.Destination+", while it has the host's mounts and the caller's identity")
 			if c.sources[i], err = c.openSource(m, o); err != nil {
 				return err
 			}

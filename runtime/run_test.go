@@ -97,10 +97,25 @@ func run(t *testing.T, spec *specs.Spec) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return launchPlan(t, p, nil)
+	return launchPaused(t, p, nil, preparing(spec))
+}
+
+// preparing is the launcher's part of a plan without hooks.
+func preparing(spec *specs.Spec) launch.Pause {
+	return func(number uint32, c *launch.Child) error {
+		if number != PauseMappings {
+			return fmt.Errorf("pause %d", number)
+		}
+		return Prepare(spec, c.Pid)
+	}
 }
 
 func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err error) {
+	t.Helper()
+	return launchPaused(t, p, more, nil)
+}
+
+func launchPaused(t *testing.T, p *plan.Plan, more map[string]int, pause launch.Pause) (r result, err error) {
 	t.Helper()
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
@@ -133,7 +148,7 @@ func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err 
 		}
 		inputs = append(inputs, fd)
 	}
-	r, err = start(t, p, inputs)
+	r, err = start(t, p, inputs, pause)
 	for i, w := range outputs {
 		w.Close()
 		text := <-texts[i]
@@ -146,7 +161,7 @@ func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err 
 	return r, err
 }
 
-func start(t *testing.T, p *plan.Plan, inputs []int) (r result, err error) {
+func start(t *testing.T, p *plan.Plan, inputs []int, pause launch.Pause) (r result, err error) {
 	t.Helper()
 	prog, err := launch.New(p.Encode(), inputs, false)
 	if err != nil {
@@ -161,7 +176,7 @@ func start(t *testing.T, p *plan.Plan, inputs []int) (r result, err error) {
 	err = prog.Run(plan.Host)
 	var child *launch.Child
 	if err == nil {
-		child, err = prog.Start(nil)
+		child, err = prog.Start(pause)
 	}
 	var f *launch.Failure
 	if errors.As(err, &f) {

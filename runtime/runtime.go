@@ -24,8 +24,11 @@ var ErrSpec = errors.New("bad specification")
 
 // Host is what Compile has to know of the machine.
 type Host struct {
-	Cgroup  cgroup.Layout
-	LastCap int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	Cgroup cgroup.Layout
+	// Rootless says that the caller is not the root of the machine: an
+	// ordinary user, or root in a user namespace.
+	Rootless bool
+	LastCap  int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
 }
 
 // Filter is a compiled seccomp filter, see package seccomp.
@@ -116,6 +119,8 @@ type compiler struct {
 	host Host
 	opt  Options
 
+	spaces spaces
+
 	root   plan.Slot // the root filesystem, O_PATH
 	procfs plan.Slot // the container's own procfs, or NoSlot
 	sysfs  plan.Slot // the container's own sysfs, or NoSlot
@@ -145,13 +150,10 @@ func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags, err := c.namespaces(joined)
-	if err != nil {
-		return nil, err
-	}
+	flags := c.namespaces(joined)
 	for _, part := range []func() error{
-		c.rootfs, c.mounts, c.devices, c.terminal, c.procfsWrites,
-		c.masks, c.pivot, c.loopback, c.process,
+		c.createRuntime, c.rootfs, c.becomeRoot, c.mounts, c.devices, c.terminal, c.procfsWrites,
+		c.masks, c.createContainer, c.pivot, c.loopback, c.process,
 	} {
 		if err := part(); err != nil {
 			return nil, err
@@ -172,10 +174,6 @@ func (c *compiler) check() error {
 		return specError("root is missing")
 	case s.Linux == nil:
 		return specError("linux is missing")
-	case s.Hooks != nil:
-		return specError("hooks are not supported yet")
-	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
-		return specError("user namespaces are not supported yet")
 	case len(s.Linux.NetDevices) > 0:
 		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
@@ -184,12 +182,13 @@ func (c *compiler) check() error {
 		return specError("linux.memoryPolicy is not supported yet")
 	case s.Linux.Personality != nil:
 		return specError("linux.personality is not supported yet")
-	case len(s.Linux.TimeOffsets) > 0:
-		return specError("linux.timeOffsets is not supported yet")
 	case s.Linux.MountLabel != "":
 		return specError("linux.mountLabel: the kernel has no SELinux here")
 	}
-	return checkProcess(s.Process)
+	if err := checkProcess(s.Process); err != nil {
+		return err
+	}
+	return c.checkNamespaces()
 }
 
 func specError(format string, args ...any) error {
