@@ -151,12 +151,17 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	c.guard()
 	joined.Join(&c.b)
 	c.join()
+	if c.spaces.joins(unix.CLONE_NEWUTS) {
+		c.names() // with the rights by which it was joined
+	}
 	c.unshare(after)
 	c.mappings(after)
 	if c.spaces.forks() {
 		c.fork(c.spaces.fresh &^ (born | before | after))
 	}
-	c.names()
+	if c.spaces.fresh&unix.CLONE_NEWUTS != 0 {
+		c.names()
+	}
 	return born
 }
 
