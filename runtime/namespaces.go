@@ -150,6 +150,9 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	c.mappings(born | before)
 	c.guard()
 	joined.Join(&c.b)
+	if c.opt.Scope {
+		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
+	}
 	c.join()
 	if c.spaces.joins(unix.CLONE_NEWUTS) {
 		c.names() // with the rights by which it was joined
