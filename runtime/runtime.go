@@ -85,7 +85,7 @@ type Options struct {
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
 const (
 	InputRoot    = "root"    // detached mount of the root filesystem
-	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2
+	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2; if it is one of these, then in its place
 	InputStdout  = "stdout"  // …
 	InputStderr  = "stderr"  // …
 	InputConsole = "console" // socket that takes the terminal's master side
