@@ -116,10 +116,11 @@ func (c *compiler) checkNamespaces() error {
 }
 
 // createRuntime has the launcher do what is to be done when all namespaces
-// exist.
+// exist. With a gate it is also the moment to write down which process this is,
+// before it gets to where it could outlive the launcher.
 func (c *compiler) createRuntime() error {
 	h := c.spec.Hooks
-	if h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 {
+	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 {
 		c.pause(PauseCreateRuntime, "hooks, network devices", "the namespaces exist, nothing is mounted yet")
 	}
 	return nil
@@ -150,21 +151,13 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	c.mappings(born | before)
 	c.guard()
 	joined.Join(&c.b)
-	if c.opt.Scope {
-		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
-	}
 	c.join()
-	if c.spaces.joins(unix.CLONE_NEWUTS) {
-		c.names() // with the rights by which it was joined
-	}
 	c.unshare(after)
 	c.mappings(after)
 	if c.spaces.forks() {
 		c.fork(c.spaces.fresh &^ (born | before | after))
 	}
-	if c.spaces.fresh&unix.CLONE_NEWUTS != 0 {
-		c.names()
-	}
+	c.names()
 	return born
 }
 

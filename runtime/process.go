@@ -126,8 +126,7 @@ func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
 	for at := test; at < ready; at++ {
 		c.b.SkipFrom(at, int(unix.EEXIST))
 	}
-	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0)).Ignore(int(unix.EINVAL)) // it is in place
-	c.b.Call(unix.SYS_FCNTL, plan.Int(i), plan.Int(unix.F_SETFD), plan.Int(0))
+	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
 	if owner != 0 {
 		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(owner), plan.Int(-1)).Flag(plan.AnyError)
 	}
@@ -231,7 +230,10 @@ func (c *compiler) capset(s capabilitySets) {
 	c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), plan.Int(0), plan.Int(0), plan.Int(0))
 	for cap := range c.host.LastCap + 1 {
 		if s.ambient&(1<<cap) != 0 {
-			c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_RAISE), plan.Int(cap), plan.Int(0), plan.Int(0))
+			// Without it in the inheritable set the kernel refuses. Engines'
+			// configurations are often so, and no runtime minds.
+			c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_RAISE), plan.Int(cap), plan.Int(0), plan.Int(0)).
+				Ignore(int(unix.EPERM))
 		}
 	}
 }
