@@ -58,7 +58,7 @@ func (c *compiler) cgroupLinks(tmpfs plan.Slot, h cgroup.Hierarchy) {
 
 // cgroupTree mounts one hierarchy, whose mount of the host is top.
 func (c *compiler) cgroupTree(m specs.Mount, o mountOptions, top string) {
-	if c.has(specs.CgroupNamespace) || c.spec.Linux.CgroupsPath == "" {
+	if c.spaces.has(unix.CLONE_NEWCGROUP) || c.spec.Linux.CgroupsPath == "" {
 		if m.Type == "cgroup2" {
 			o.data = nil // the names of version 1's controllers
 		}
@@ -74,15 +74,4 @@ func (c *compiler) cgroupTree(m specs.Mount, o mountOptions, top string) {
 	target := c.walk(m.Destination, plan.WalkDir)
 	c.notInProc(target)
 	c.attach(tree, target)
-}
-
-// has says whether the container has a namespace of a kind that is not the
-// launcher's.
-func (c *compiler) has(kind specs.LinuxNamespaceType) bool {
-	for _, ns := range c.spec.Linux.Namespaces {
-		if ns.Type == kind {
-			return true
-		}
-	}
-	return false
 }

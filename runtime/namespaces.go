@@ -151,13 +151,21 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	c.mappings(born | before)
 	c.guard()
 	joined.Join(&c.b)
+	if c.opt.Scope {
+		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
+	}
 	c.join()
+	if c.spaces.joins(unix.CLONE_NEWUTS) {
+		c.names() // with the rights by which it was joined
+	}
 	c.unshare(after)
 	c.mappings(after)
 	if c.spaces.forks() {
 		c.fork(c.spaces.fresh &^ (born | before | after))
 	}
-	c.names()
+	if c.spaces.fresh&unix.CLONE_NEWUTS != 0 {
+		c.names()
+	}
 	return born
 }
 

@@ -126,7 +126,8 @@ func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
 	for at := test; at < ready; at++ {
 		c.b.SkipFrom(at, int(unix.EEXIST))
 	}
-	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0)).Ignore(int(unix.EINVAL)) // it is in place
+	c.b.Call(unix.SYS_FCNTL, plan.Int(i), plan.Int(unix.F_SETFD), plan.Int(0))
 	if owner != 0 {
 		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(owner), plan.Int(-1)).Flag(plan.AnyError)
 	}

@@ -27,8 +27,10 @@ func (c *compiler) rootfs() error {
 		c.step("open", c.spec.Root.Path, "", "for the root, while it hears of the host's mounts")
 		c.openRoot(rootDir)
 	}
-	c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
-	c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(unix.MS_PRIVATE|unix.MS_REC), plan.Int(0))
+	if !c.spaces.joins(unix.CLONE_NEWNS) {
+		c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
+		c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(unix.MS_PRIVATE|unix.MS_REC), plan.Int(0))
+	}
 
 	c.step("attach", "the root filesystem", "", "files: the container's own tree")
 	anchor := c.opt.Anchor
@@ -84,7 +86,9 @@ func (c *compiler) openRoot(dir string) {
 
 // openPropagating opens the sources of bind mounts that are to hear of mounts
 // below them on the host, or to be heard of: they must be copied while the
-// host's mounts still belong to the host's groups of propagation.
+// host's mounts still belong to the host's groups of propagation. Those for a
+// user namespace are opened while the process may still go where its caller
+// may: see becomeRoot.
 func (c *compiler) openPropagating() error {
 	for i, m := range c.spec.Mounts {
 		o, err := parseMountOptions(m)
@@ -121,9 +125,13 @@ func (c *compiler) pivot() error {
 		c.step("make read-only", "/", "", "the container can't change its root filesystem")
 		c.setAttr(c.root, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	}
-	if c.opt.NoPivot {
+	switch {
+	case c.spaces.joins(unix.CLONE_NEWNS):
+		c.chroot()
+		return nil
+	case c.opt.NoPivot:
 		c.moveRoot()
-	} else {
+	default:
 		c.pivotRoot()
 	}
 	// Not before: pivot_root(2) refuses a shared root, and what was shared
@@ -156,5 +164,14 @@ func (c *compiler) moveRoot() {
 	c.b.Call(unix.SYS_FCHDIR, c.root.Value())
 	c.b.Call(unix.SYS_MOUNT, dot, c.b.Str("/"), plan.Int(0), plan.Int(unix.MS_MOVE), plan.Int(0))
 	c.b.Call(unix.SYS_CHROOT, dot)
+	c.b.Call(unix.SYS_CHDIR, c.b.Str("/"))
+}
+
+// chroot is for a mount namespace with others in it: pivot_root(2) would take
+// their root away, and the propagation of its mounts is theirs.
+func (c *compiler) chroot() {
+	c.step("chroot", "/", "", "the mount namespace has others in it, whose root stays theirs")
+	c.b.Call(unix.SYS_FCHDIR, c.root.Value())
+	c.b.Call(unix.SYS_CHROOT, c.b.Str("."))
 	c.b.Call(unix.SYS_CHDIR, c.b.Str("/"))
 }

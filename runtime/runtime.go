@@ -56,6 +56,9 @@ type Options struct {
 	// Engine says that another engine looks after the container's cgroup,
 	// see cgroup.Options.
 	Engine bool
+	// Scope says that systemd makes the cgroup, around the child: the plan
+	// does not, and pauses for it (PauseCgroup).
+	Scope bool
 	// Bundle is the directory that a relative Spec.Root.Path, and relative
 	// sources of bind mounts, are meant from. If empty, they are refused.
 	Bundle string
@@ -82,7 +85,7 @@ type Options struct {
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
 const (
 	InputRoot    = "root"    // detached mount of the root filesystem
-	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2
+	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2; if it is one of these, then in its place
 	InputStdout  = "stdout"  // …
 	InputStderr  = "stderr"  // …
 	InputConsole = "console" // socket that takes the terminal's master side
@@ -101,6 +104,8 @@ const (
 	// PauseMappings: write uid_map, gid_map and setgroups of the new user
 	// namespace, timens_offsets of the new time namespace.
 	PauseMappings = iota + 1
+	// PauseCgroup, with Options.Scope: put the child into its cgroups.
+	PauseCgroup
 	// PauseCreateRuntime: all namespaces exist, nothing is mounted yet. For
 	// hooks prestart and createRuntime, and network devices.
 	PauseCreateRuntime
@@ -222,7 +227,7 @@ func (c *compiler) stdio(p *specs.Process) {
 // cgroup puts the container under its limits from birth.
 func (c *compiler) cgroup() (cgroup.Joined, error) {
 	l := c.spec.Linux
-	if l.CgroupsPath == "" {
+	if l.CgroupsPath == "" || c.opt.Scope {
 		return cgroup.Joined{Slot: plan.NoSlot}, nil
 	}
 	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources,
