@@ -43,8 +43,24 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 		}
 	}
 	c.earlyOOMScore()
+	if a := spec.Process.ExecCPUAffinity; a != nil {
+		if err := c.affinity("initial", a.Initial, "until it is in the container's cgroup"); err != nil {
+			return nil, err
+		}
+	}
 	c.guard()
 	joined.Join(&c.b)
+	if a := spec.Process.ExecCPUAffinity; a != nil {
+		if err := c.affinity("final", a.Final, "in the container's cgroup"); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.labels(); err != nil {
+		return nil, err
+	}
+	if err := c.attributes(); err != nil {
+		return nil, err
+	}
 	c.enter()
 	if err := c.becomeRoot(); err != nil {
 		return nil, err
@@ -55,7 +71,7 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if err := c.process(); err != nil {
 		return nil, err
 	}
-	return c.b.Plan(0, joined.Slot), nil
+	return c.finished(0, joined)
 }
 
 // enter joins the namespaces that the container has of its own, all at once:
@@ -98,7 +114,7 @@ func (c *compiler) execTerminal() {
 }
 
 // handOver lets a sibling go on that is in the PID namespace.
-func (c *compiler) handOver() {
+func (c *compiler) handOver() error {
 	c.step("fork", "into the PID namespace", "", "setns moves only children there")
 	c.b.Call(plan.Fork, plan.Int(0))
 	// The end of a session's leader takes its terminal away, so only the
@@ -107,4 +123,5 @@ func (c *compiler) handOver() {
 	if c.spec.Process.Terminal {
 		c.b.Call(unix.SYS_IOCTL, plan.Int(0), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	}
+	return c.forkedScheduler()
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"minict/runtime/cgroup"
 )
 
@@ -28,7 +30,24 @@ func Probe() (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{Cgroup: layout, Rootless: rootless, LastCap: last}, nil
+	own, err := ownCapabilities()
+	if err != nil {
+		return Host{}, fmt.Errorf("read capabilities: %w", err)
+	}
+	return Host{
+		Cgroup: layout, Rootless: rootless, LastCap: last, Denied: ^own,
+		AppArmor: exists("/sys/module/apparmor"), SELinux: exists("/sys/fs/selinux/enforce"),
+	}, nil
+}
+
+func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
+
+// ownCapabilities are the permitted ones of this process, a bit for each.
+func ownCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	err := unix.Capget(&header, &data[0])
+	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted), err
 }
 
 // isRootless says whether this process has the rights of an ordinary user on

@@ -145,7 +145,7 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	if late { // Something is still to be put into it.
 		set &^= unix.MOUNT_ATTR_RDONLY
 	}
-	o.data = c.mappedData(m.Type, o.data)
+	o.data = c.labelled(m.Type, c.mappedData(m.Type, o.data))
 	fs := c.create(m.Type, m.Source, o)
 	mnt = c.b.Slot()
 	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(set)).Into(mnt)
@@ -170,6 +170,16 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	c.attach(mnt, target)
 	c.own(m, mnt)
 	return mnt
+}
+
+// labelled gives the files of a new filesystem SELinux's label. Those of procfs
+// and the like have labels by the kernel's policy.
+func (c *compiler) labelled(kind string, data []string) []string {
+	label := c.spec.Linux.MountLabel
+	if label == "" || !slices.Contains([]string{"tmpfs", "devpts", "mqueue", "ramfs"}, kind) {
+		return data
+	}
+	return append(slices.Clone(data), "context="+label)
 }
 
 // own keeps those mounts that later steps go through.

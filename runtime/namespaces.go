@@ -1,10 +1,7 @@
 package runtime
 
 import (
-	"maps"
 	"path"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -154,7 +151,9 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	if c.opt.Scope {
 		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
 	}
+	foreign := c.watchSysctls()
 	c.join()
+	foreign()
 	if c.spaces.joins(unix.CLONE_NEWUTS) {
 		c.names() // with the rights by which it was joined
 	}
@@ -305,91 +304,5 @@ func (c *compiler) loopback() error {
 	c.b.Call(unix.SYS_SOCKET, plan.Int(unix.AF_INET), plan.Int(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), plan.Int(0)).Into(sock)
 	c.b.Call(unix.SYS_IOCTL, sock.Value(), plan.Int(unix.SIOCSIFFLAGS), c.b.Data(ifreq[:]))
 	c.b.Call(unix.SYS_CLOSE, sock.Value())
-	return nil
-}
-
-// procfsWrites sets what is set through procfs. Each write goes through the
-// procfs that this plan mounted itself: a path could lead to whatever the
-// image or a volume has put there (CVE-2019-16884, CVE-2025-52881).
-func (c *compiler) procfsWrites() error {
-	for _, key := range slices.Sorted(maps.Keys(c.spec.Linux.Sysctl)) {
-		if err := c.sysctl(key, c.spec.Linux.Sysctl[key]); err != nil {
-			return err
-		}
-	}
-	if adj := c.spec.Process.OOMScoreAdj; adj != nil && !c.unprivileged() {
-		return c.oomScore(*adj)
-	}
-	return nil
-}
-
-func (c *compiler) sysctl(key, value string) error {
-	if err := c.sysctlAllowed(key, value); err != nil {
-		return err
-	}
-	c.step("sysctl", key, value, "of its own namespaces")
-	return c.writeProc("sys/"+strings.ReplaceAll(key, ".", "/"), value)
-}
-
-// sysctlAllowed lets through what belongs to a namespace of the container,
-// and nothing that could smuggle in another key (CVE-2022-0811).
-func (c *compiler) sysctlAllowed(key, value string) error {
-	if strings.ContainsAny(key, "/+=\n\x00") || strings.Contains(key, "..") || strings.ContainsAny(value, "\n\x00") {
-		return specError("sysctl %q has characters that are not allowed", key)
-	}
-	kind := sysctlNamespace(key)
-	for _, ns := range c.spec.Linux.Namespaces {
-		if ns.Type == kind && ns.Path == "" {
-			return nil
-		}
-	}
-	return specError("sysctl %q does not belong to a namespace of the container", key)
-}
-
-func sysctlNamespace(key string) specs.LinuxNamespaceType {
-	switch {
-	case strings.HasPrefix(key, "net."):
-		return specs.NetworkNamespace
-	case strings.HasPrefix(key, "fs.mqueue."), strings.HasPrefix(key, "kernel.msg"), strings.HasPrefix(key, "kernel.shm"), key == "kernel.sem":
-		return specs.IPCNamespace
-	case key == "kernel.domainname", key == "kernel.hostname":
-		return specs.UTSNamespace
-	}
-	return ""
-}
-
-func (c *compiler) oomScore(adj int) error {
-	c.step("set oom_score_adj", strconv.Itoa(adj), "", oomWhy)
-	return c.writeProc("self/oom_score_adj", strconv.Itoa(adj))
-}
-
-const oomWhy = "how soon the kernel picks it when memory runs out"
-
-// earlyOOMScore sets it through the caller's procfs, while that is what is at
-// /proc: for a process that won't have the right to later.
-func (c *compiler) earlyOOMScore() {
-	adj := c.spec.Process.OOMScoreAdj
-	if adj == nil {
-		return
-	}
-	value := strconv.Itoa(*adj)
-	c.step("set oom_score_adj", value, "", oomWhy)
-	fd := c.b.Slot()
-	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/proc/self/oom_score_adj"), plan.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-	write := c.b.Call(unix.SYS_WRITE, fd.Value(), c.b.Str(value), plan.Int(len(value)))
-	if c.host.Rootless {
-		write.Ignore(int(unix.EACCES)) // see Prepare
-	}
-	c.b.Call(unix.SYS_CLOSE, fd.Value())
-}
-
-func (c *compiler) writeProc(path, value string) error {
-	if c.procfs == plan.NoSlot {
-		return specError("writing /proc/%s needs a proc mount at /proc", path)
-	}
-	fd := c.b.Slot()
-	c.b.Call(unix.SYS_OPENAT, c.procfs.Value(), c.b.Str(path), plan.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-	c.b.Call(unix.SYS_WRITE, fd.Value(), c.b.Str(value), plan.Int(len(value)))
-	c.b.Call(unix.SYS_CLOSE, fd.Value())
 	return nil
 }

@@ -425,7 +425,7 @@ func TestSysctls(t *testing.T) {
 	if out != "0\n4096\n" {
 		t.Errorf("got %q", out)
 	}
-	for _, key := range []string{"kernel.core_pattern", "vm.overcommit_memory", "net.ipv4/ip_forward", "net.a=1+kernel.core_pattern", "net..x"} {
+	for _, key := range []string{"kernel.core_pattern", "vm.overcommit_memory", "net/../kernel/core_pattern", "net..x", "./net/x", "kernel", "net.a=1+kernel.core_pattern", "net..x"} {
 		spec := ordinary("/", "true")
 		spec.Linux.Sysctl = map[string]string{key: "1"}
 		if _, err := Compile(spec, Host{LastCap: 40}, Options{}); !errors.Is(err, ErrSpec) {

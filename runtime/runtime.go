@@ -28,7 +28,10 @@ type Host struct {
 	// Rootless says that the caller is not the root of the machine: an
 	// ordinary user, or root in a user namespace.
 	Rootless bool
-	LastCap  int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	LastCap  int    // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	Denied   uint64 // capabilities that this process does not have itself, a bit for each
+	// The security modules that the kernel runs with.
+	AppArmor, SELinux bool
 }
 
 // Filter is a compiled seccomp filter, see package seccomp.
@@ -157,12 +160,20 @@ func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	}
 	flags := c.namespaces(joined)
 	for _, part := range []func() error{
-		c.createRuntime, c.rootfs, c.becomeRoot, c.mounts, c.devices, c.terminal, c.procfsWrites,
+		c.labels, c.attributes, c.createRuntime, c.rootfs, c.becomeRoot, c.mounts, c.devices, c.terminal, c.procfsWrites,
 		c.masks, c.createContainer, c.pivot, c.loopback, c.process,
 	} {
 		if err := part(); err != nil {
 			return nil, err
 		}
+	}
+	return c.finished(flags, joined)
+}
+
+// finished gives the plan, if what was written is one.
+func (c *compiler) finished(flags uint64, joined cgroup.Joined) (*plan.Plan, error) {
+	if err := c.b.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSpec, err)
 	}
 	return c.b.Plan(flags, joined.Slot), nil
 }
@@ -179,21 +190,30 @@ func (c *compiler) check() error {
 		return specError("root is missing")
 	case s.Linux == nil:
 		return specError("linux is missing")
+	case parts(s) > maxParts:
+		return specError("more than %d mounts, devices, paths and the like", maxParts)
 	case len(s.Linux.NetDevices) > 0:
 		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
 		return specError("linux.intelRdt is not supported yet")
-	case s.Linux.MemoryPolicy != nil:
-		return specError("linux.memoryPolicy is not supported yet")
-	case s.Linux.Personality != nil:
-		return specError("linux.personality is not supported yet")
-	case s.Linux.MountLabel != "":
-		return specError("linux.mountLabel: the kernel has no SELinux here")
 	}
 	if err := checkProcess(s.Process); err != nil {
 		return err
 	}
 	return c.checkNamespaces()
+}
+
+// maxParts bounds the length of a plan. Nobody comes near.
+const maxParts = 8192
+
+// parts counts what a plan has steps of its own for.
+func parts(s *specs.Spec) int {
+	n := len(s.Mounts) + len(s.Process.Rlimits) + len(s.Linux.Devices) + len(s.Linux.Sysctl) +
+		len(s.Linux.MaskedPaths) + len(s.Linux.ReadonlyPaths)
+	for _, m := range s.Mounts {
+		n += len(m.Options)
+	}
+	return n
 }
 
 func specError(format string, args ...any) error {

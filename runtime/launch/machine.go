@@ -139,6 +139,8 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		return 0, expect(uint32(*(*byte)(address(a[0]))) == uint32(a[1]), a[2])
 	case plan.Expect32:
 		return 0, expect(*(*uint32)(address(a[0]))&uint32(a[2]) == uint32(a[1]), a[3])
+	case plan.Differ:
+		return 0, expect(*(*uint64)(address(a[0])) != *(*uint64)(address(a[1])), a[2])
 	case plan.CloseFrom:
 		return 0, m.closeFrom()
 	case plan.Rmdir:

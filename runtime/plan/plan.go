@@ -144,6 +144,9 @@ const (
 	// Expect32 (address, value, mask, errno) fails with errno unless the
 	// 32 bits at the address, masked, are the value.
 	Expect32
+	// Differ (address, address, errno) fails with errno if the 64 bits at
+	// both addresses are the same.
+	Differ
 	// CloseFrom (fd, keep, keep) closes all descriptors from fd on, but the
 	// two to be kept (-1: none) and the one by which the launcher learns of
 	// the end of the set-up, which closes by execve.
