@@ -210,19 +210,6 @@ func TestSysctlsOfJoinedNamespaces(t *testing.T) {
 	}
 }
 
-// pidOf gives the process that a pidfd stands for.
-func pidOf(t *testing.T, pidfd int) (pid int) {
-	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscanf(string(raw[strings.Index(string(raw), "Pid:"):]), "Pid:\t%d", &pid); err != nil {
-		t.Fatal(err)
-	}
-	return pid
-}
-
 // What a process that is executed is asked for, it gets too.
 func TestExecAttributes(t *testing.T) {
 	spec := ordinary(bundle(t), "echo up; exec sleep 1000")
