@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -243,8 +242,8 @@ func (c *Container) Config() (*specs.Spec, error) {
 	return c.config, nil
 }
 
-// hookState is what a hook reads from its standard input.
-func (c *Container) hookState(status Status) ([]byte, error) {
+// specState is the state in the specification's words.
+func (c *Container) specState(status Status) specs.State {
 	s := specs.State{
 		Version: c.record.Version, ID: c.ID, Status: status,
 		Bundle: c.record.Bundle, Annotations: c.record.Annotations,
@@ -252,5 +251,5 @@ func (c *Container) hookState(status Status) ([]byte, error) {
 	if status != specs.StateStopped {
 		s.Pid = c.first.pid
 	}
-	return json.Marshal(s)
+	return s
 }

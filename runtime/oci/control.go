@@ -33,14 +33,6 @@ func (c *Container) Unpause() error {
 	return c.Resume()
 }
 
-// Update changes limits; what r does not name stays as it is.
-func (c *Container) Update(r *specs.LinuxResources) error {
-	if err := c.must("update", specs.StateRunning, specs.StateCreated, statusPaused); err != nil {
-		return err
-	}
-	return c.inCgroup(func(_ context.Context, g *cgroup.Cgroup) error { return g.Update(r) })
-}
-
 // Processes gives the ids of the container's processes, as the caller sees
 // them.
 func (c *Container) Processes() (pids []int, err error) {

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
-	"minict/runtime/cgroup"
 	"minict/runtime/launch"
 )
 
@@ -103,12 +102,13 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	if err != nil {
 		return err
 	}
-	path, err := c.r.cgroupPath(spec.Linux.CgroupsPath, c.ID)
+	path, scope, err := c.r.chooseCgroup(spec.Linux.CgroupsPath, c.ID)
 	if err != nil {
 		return err
 	}
 	spec.Linux.CgroupsPath = path
-	c.record = newRecord(c.ID, opt.Bundle, path, boot, spec)
+	c.record = newRecord(c.ID, opt.Bundle, boot, spec)
+	c.record.Scope = scope
 	if err := os.WriteFile(filepath.Join(c.dir, configFile), raw, 0o600); err != nil {
 		return err
 	}
@@ -120,17 +120,6 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	return c.record.write(c.dir)
 }
 
-func (r *Runtime) cgroupPath(wanted, id string) (string, error) {
-	if os.Geteuid() != 0 && wanted == "" {
-		return "", nil // nowhere to make one
-	}
-	path, err := cgroup.Path(wanted, id)
-	if err != nil {
-		return "", fmt.Errorf("linux.cgroupsPath: %w", err)
-	}
-	return path, nil
-}
-
 // launch carries the plan out, up to the gate.
 func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, error) {
 	host, err := runtime.Probe()
@@ -139,7 +128,7 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	}
 	c.groups = &host.Cgroup
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Bundle: opt.Bundle, Engine: true, Gate: true, NoPivot: opt.NoPivot,
+		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
 		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
 	})
 	if err != nil {

@@ -125,17 +125,3 @@ func (c *Container) killAll() error {
 	defer cancel()
 	return group.Kill(ctx)
 }
-
-func (c *Container) removeCgroup() error {
-	group, err := c.cgroup()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer group.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), mercy)
-	defer cancel()
-	return group.Remove(ctx)
-}

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +21,8 @@ import (
 func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec, host runtime.Host) error {
 
 	switch pause {
+	case runtime.PauseCgroup:
+		return c.enterScope(child.Pid, spec.Linux.Resources)
 	case runtime.PauseMappings:
 		return runtime.Prepare(spec, child.Pid)
 	case runtime.PauseCreateRuntime:
@@ -28,6 +31,8 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 		return each("createContainer", spec.Hooks.CreateContainer, func(h specs.Hook) error {
 			return c.createContainerHook(spec, host, child.Pidfd, h)
 		})
+	case runtime.PauseSeccomp:
+		return c.sendListener(spec.Linux.Seccomp, child.Pid, child.Sent, specs.StateCreating)
 	}
 	return fmt.Errorf("the plan pauses for what nobody does: %d", pause)
 }
@@ -61,7 +66,7 @@ func each(kind string, hooks []specs.Hook, run func(specs.Hook) error) error {
 // onHost runs a hook on the host.
 func (c *Container) onHost(status Status) func(specs.Hook) error {
 	return func(h specs.Hook) error {
-		state, err := c.hookState(status)
+		state, err := json.Marshal(c.specState(status))
 		if err != nil {
 			return err
 		}

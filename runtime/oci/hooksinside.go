@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -47,7 +48,7 @@ func (c *Container) runInside(p *plan.Plan, target int, h specs.Hook, status Sta
 	if err != nil {
 		return err
 	}
-	state, err := c.hookState(status)
+	state, err := json.Marshal(c.specState(status))
 	if err != nil {
 		return err
 	}

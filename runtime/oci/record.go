@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"minict/runtime/systemd"
 )
 
 // record is state.json: what the commands after create need and can't ask the
@@ -24,6 +26,7 @@ type record struct {
 	Owner       int               `json:"owner"` // user id
 	Boot        string            `json:"boot"`
 	Cgroup      string            `json:"cgroup,omitempty"`
+	Scope       *systemd.Scope    `json:"scope,omitempty"`   // systemd's unit of the cgroup
 	OwnPIDs     bool              `json:"ownPids,omitempty"` // has a PID namespace of its own
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Hooks       *specs.Hooks      `json:"hooks,omitempty"`
@@ -92,10 +95,10 @@ func readPid(dir string) (p process, err error) {
 }
 
 // newRecord is what there is to be kept of a container that is to be created.
-func newRecord(id, bundle, cgroupPath, boot string, spec *specs.Spec) *record {
+func newRecord(id, bundle, boot string, spec *specs.Spec) *record {
 	r := &record{
 		Version: specs.Version, ID: id, Bundle: bundle, Rootfs: spec.Root.Path,
-		Created: time.Now().UTC(), Owner: os.Geteuid(), Boot: boot, Cgroup: cgroupPath,
+		Created: time.Now().UTC(), Owner: os.Geteuid(), Boot: boot, Cgroup: spec.Linux.CgroupsPath,
 		Annotations: spec.Annotations, Hooks: spec.Hooks,
 	}
 	if !filepath.IsAbs(r.Rootfs) {

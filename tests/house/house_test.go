@@ -54,7 +54,7 @@ var unreachable = map[string][]string{
 	"overlay":            {"net/http", "text/template"},
 	"runtime":            {"net/http", "text/template"},
 	"container":          {"net/http", "text/template"},
-	"cmd/minict/oci":     {"net", "text/template", "github.com/spf13/pflag", "github.com/opencontainers/go-digest"},
+	"cmd/minict/oci":     {"net/http", "text/template", "github.com/spf13/pflag", "github.com/opencontainers/go-digest"},
 }
 
 const module = "minict"
