@@ -38,7 +38,7 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	joined := cgroup.Joined{Slot: plan.NoSlot}
 	if p := spec.Linux.CgroupsPath; p != "" {
 		var err error
-		if joined, err = host.Cgroup.Enter(&c.b, p); err != nil {
+		if joined, err = host.Cgroup.Enter(&c.b, p, opt.Subgroups...); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSpec, err)
 		}
 	}

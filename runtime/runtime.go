@@ -80,6 +80,9 @@ type Options struct {
 	// PreserveFDs is the number of descriptors, from 3 on, that the launcher
 	// was started with and that stay open for the program.
 	PreserveFDs int
+	// Subgroups, for CompileExec, are groups below the container's into which
+	// the process is put, as cgroup.Layout.Enter takes them.
+	Subgroups []string
 	// Init makes the program handed as InputInit PID 1, with the user's
 	// command as its arguments.
 	Init bool
