@@ -186,7 +186,7 @@ func start(t *testing.T, p *plan.Plan, inputs []int, pause launch.Pause) (r resu
 		return r, Failed(p, f.Step, f.Errno, f.Exec)
 	}
 	if err != nil {
-		t.Fatal(err)
+		return r, err
 	}
 	unix.Close(child.Pidfd)
 	if _, err := unix.Wait4(child.Pid, &r.status, 0, nil); err != nil {
