@@ -87,6 +87,10 @@ func (c *compiler) device(dev plan.Slot, d specs.LinuxDevice) error {
 	if path.Dir(p) != "/dev" {
 		dir = c.walk(path.Dir(p), plan.WalkDir)
 	}
+	if kind != unix.S_IFIFO && c.unprivileged() {
+		c.bindDevice(dir, p, kind, d)
+		return nil
+	}
 	name := c.b.Str(path.Base(p))
 	made := c.b.Len()
 	c.b.Call(unix.SYS_MKNODAT, dir.Value(), name, plan.Int(kind|mode), plan.Int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
@@ -102,6 +106,16 @@ func (c *compiler) device(dev plan.Slot, d specs.LinuxDevice) error {
 		c.b.Call(unix.SYS_FCHOWNAT, dir.Value(), name, plan.Int(uid), plan.Int(gid), plan.Int(unix.AT_SYMLINK_NOFOLLOW))
 	}
 	return nil
+}
+
+// bindDevice shows the host's node where none can be made. Its mode and owner
+// stay the host's.
+func (c *compiler) bindDevice(dir plan.Slot, p string, kind uint32, d specs.LinuxDevice) {
+	tree, target := c.b.Slot(), c.b.Slot()
+	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(p), plan.Int(cloneTree)).Into(tree)
+	c.isDevice(tree, plan.Arg{}, kind, uint32(d.Major), uint32(d.Minor))
+	c.b.Call(plan.Walk, dir.Value(), c.b.Str(path.Base(p)), plan.Int(plan.WalkFile|plan.WalkPlain), plan.Int(0o666)).Into(target)
+	c.attach(tree, target)
 }
 
 func owner(id *uint32) uint32 {

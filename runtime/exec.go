@@ -27,39 +27,79 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if err := checkProcess(spec.Process); err != nil {
 		return nil, err
 	}
+	if err := c.readNamespaces(); err != nil {
+		return nil, err
+	}
+	if err := c.checkMapped(spec.Process.User); err != nil {
+		return nil, err
+	}
 	c.stdio(spec.Process)
 	c.target = c.b.Input(InputTarget)
 	joined := cgroup.Joined{Slot: plan.NoSlot}
 	if p := spec.Linux.CgroupsPath; p != "" {
 		var err error
-		if joined, err = host.Cgroup.Enter(&c.b, p); err != nil {
+		if joined, err = host.Cgroup.Enter(&c.b, p, opt.Subgroups...); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSpec, err)
+		}
+	}
+	c.earlyOOMScore()
+	if a := spec.Process.ExecCPUAffinity; a != nil {
+		if err := c.affinity("initial", a.Initial, "until it is in the container's cgroup"); err != nil {
+			return nil, err
 		}
 	}
 	c.guard()
 	joined.Join(&c.b)
+	if a := spec.Process.ExecCPUAffinity; a != nil {
+		if err := c.affinity("final", a.Final, "in the container's cgroup"); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.labels(); err != nil {
+		return nil, err
+	}
+	if err := c.attributes(); err != nil {
+		return nil, err
+	}
 	c.enter()
+	if err := c.becomeRoot(); err != nil {
+		return nil, err
+	}
 	if spec.Process.Terminal {
 		c.execTerminal()
 	}
 	if err := c.process(); err != nil {
 		return nil, err
 	}
-	return c.b.Plan(0, joined.Slot), nil
+	return c.finished(0, joined)
 }
 
-// enter joins the namespaces that the container has of its own.
+// enter joins the namespaces that the container has of its own, all at once:
+// with the user namespace come the rights over the others. Where some are the
+// host's, or the user namespace is the caller's, those come first for which the
+// caller has the rights.
 func (c *compiler) enter() {
-	var flags uint64
-	for _, ns := range namespaces {
-		for _, own := range c.spec.Linux.Namespaces {
-			if own.Type == ns.kind {
-				flags |= ns.flag
-			}
-		}
+	all := c.spaces.fresh
+	for flag := range c.spaces.paths {
+		all |= flag
+	}
+	if all == 0 {
+		return
 	}
 	c.step("join namespaces", "of the container", "", "one more process among the container's")
-	c.b.Call(unix.SYS_SETNS, c.target.Value(), plan.Int(flags))
+	at := c.b.Len()
+	c.b.Call(unix.SYS_SETNS, c.target.Value(), plan.Int(all))
+	if all&unix.CLONE_NEWUSER == 0 {
+		return
+	}
+	done := c.b.Len()
+	c.b.Call(plan.Jump)
+	c.b.SkipFrom(at, int(unix.EPERM), int(unix.EINVAL))
+	if others := all &^ unix.CLONE_NEWUSER; others != 0 {
+		c.b.Call(unix.SYS_SETNS, c.target.Value(), plan.Int(others))
+	}
+	c.b.Call(unix.SYS_SETNS, c.target.Value(), plan.Int(unix.CLONE_NEWUSER)).Ignore(int(unix.EINVAL))
+	c.b.JumpTo(done)
 }
 
 // execTerminal opens a terminal in the container's devpts, after a look that
@@ -74,7 +114,7 @@ func (c *compiler) execTerminal() {
 }
 
 // handOver lets a sibling go on that is in the PID namespace.
-func (c *compiler) handOver() {
+func (c *compiler) handOver() error {
 	c.step("fork", "into the PID namespace", "", "setns moves only children there")
 	c.b.Call(plan.Fork, plan.Int(0))
 	// The end of a session's leader takes its terminal away, so only the
@@ -83,4 +123,5 @@ func (c *compiler) handOver() {
 	if c.spec.Process.Terminal {
 		c.b.Call(unix.SYS_IOCTL, plan.Int(0), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	}
+	return c.forkedScheduler()
 }

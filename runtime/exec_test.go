@@ -41,7 +41,7 @@ func sleeper(t *testing.T, spec *specs.Spec) int {
 	if err := prog.Run(plan.Host); err != nil {
 		t.Fatal(err)
 	}
-	child, err := prog.Start(nil)
+	child, err := prog.Start(preparing(spec))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestExecJoins(t *testing.T) {
 	if err != nil || r.status != 0 {
 		t.Fatalf("%v, status %#x, stderr %q", err, r.status, r.stderr)
 	}
-	for _, want := range []string{"    1 sleep 1000\n", "box\n/tmp\n4\nCapEff:\t00000000000020e1\n"} {
+	for _, want := range []string{" sleep 1000\n", "box\n/tmp\n4\nCapEff:\t00000000000020e1\n"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("%q is not in %q", want, r.stdout)
 		}

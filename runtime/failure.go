@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,9 @@ func (e *StepError) Error() string {
 		return "exec failed: " + e.Step.Object
 	case e.Exec:
 		return fmt.Sprintf("exec failed: %s: %v", e.Step.Object, e.Errno)
+	case e.Step.Verb == "open namespace" && (e.Errno == unix.EINVAL || e.Errno == unix.ENOTTY):
+		kind, file, _ := strings.Cut(e.Step.Object, " ")
+		return fmt.Sprintf("join namespace %s: %s is no %s namespace", kind, file, kind)
 	case e.Errno == 0:
 		return fmt.Sprintf("%s %s: killed during set-up; is the memory limit too low?", e.Step.Verb, e.Step.Object)
 	}

@@ -22,7 +22,7 @@ func (c *compiler) files(place string) (mounts []plan.Slot) {
 		return nil
 	}
 	c.step("make files", "in memory", "tmpfs size="+strconv.Itoa(filesSize), "what is made for it goes with it")
-	fs := c.create("tmpfs", "minict", []string{"mode=0755", "size=" + strconv.Itoa(filesSize)})
+	fs := c.create("tmpfs", "minict", mountOptions{data: []string{"mode=0755", "size=" + strconv.Itoa(filesSize)}})
 	dir := c.b.Slot()
 	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(attr)).Into(dir)

@@ -87,34 +87,70 @@ func TestCompileIsPure(t *testing.T) {
 // What is not built yet is refused and never ignored.
 func TestRefused(t *testing.T) {
 	tests := map[string]func(*specs.Spec){
-		"hooks":        func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
 		"uid mappings": func(s *specs.Spec) { s.Linux.UIDMappings = make([]specs.LinuxIDMapping, 1) },
 		"user namespace": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		},
-		"namespace twice": func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
-		"no mount ns":     func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
-		"no process":      func(s *specs.Spec) { s.Process = nil },
-		"no args":         func(s *specs.Spec) { s.Process.Args = nil },
-		"zero byte":       func(s *specs.Spec) { s.Process.Args = []string{"a\x00b"} },
-		"relative cwd":    func(s *specs.Spec) { s.Process.Cwd = "tmp" },
-		"relative mount":  func(s *specs.Spec) { s.Mounts[0].Destination = "proc" },
+		"namespace twice":      func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
+		"no mount ns":          func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
+		"no process":           func(s *specs.Spec) { s.Process = nil },
+		"no args":              func(s *specs.Spec) { s.Process.Args = nil },
+		"zero byte":            func(s *specs.Spec) { s.Process.Args = []string{"a\x00b"} },
+		"relative cwd":         func(s *specs.Spec) { s.Process.Cwd = "tmp" },
+		"mount on the root":    func(s *specs.Spec) { s.Mounts[0].Destination = "/dev/.." },
+		"mount without a type": func(s *specs.Spec) { s.Mounts[0].Type = "" },
+		"idmap of a tmpfs":     func(s *specs.Spec) { s.Mounts[1].Options = []string{"idmap"} },
 		"relative bind": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "b", Type: "bind"})
 		},
 		"bind with data": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "size=1"}})
 		},
-		"copy up":          func(s *specs.Spec) { s.Mounts[1].Options = append(s.Mounts[1].Options, "tmpcopyup") },
-		"relative mask":    func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"proc/kcore"} },
-		"bad capability":   func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_FOO"} },
-		"short capability": func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"KILL"} },
-		"bad rlimit":       func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
-		"bad oom score":    func(s *specs.Spec) { n := 1001; s.Process.OOMScoreAdj = &n },
-		"bad device":       func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} },
-		"propagation":      func(s *specs.Spec) { s.Linux.RootfsPropagation = "maybe" },
-		"apparmor":         func(s *specs.Spec) { s.Process.ApparmorProfile = "x" },
-		"cgroup path":      func(s *specs.Spec) { s.Linux.CgroupsPath = "/minict/../x" },
+		"copy up":              func(s *specs.Spec) { s.Mounts[0].Options = append(s.Mounts[0].Options, "tmpcopyup") },
+		"relative root":        func(s *specs.Spec) { s.Root.Path = "rootfs" },
+		"relative mask":        func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"proc/kcore"} },
+		"zero byte in a mount": func(s *specs.Spec) { s.Mounts[0].Destination = "/a\x00b" },
+		"too many mounts":      func(s *specs.Spec) { s.Mounts = make([]specs.Mount, 1e5) },
+		"umask":                func(s *specs.Spec) { n := uint32(0o1000); s.Process.User.Umask = &n },
+		"console size": func(s *specs.Spec) {
+			s.Process.Terminal, s.Process.ConsoleSize = true, &specs.Box{Width: 1 << 16}
+		},
+		"personality": func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "BSD"} },
+		"personality flags": func(s *specs.Spec) {
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: "LINUX", Flags: []specs.LinuxPersonalityFlag{"X"}}
+		},
+		"memory mode": func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_X"} },
+		"memory flags": func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0", Flags: []specs.MemoryPolicyFlagType{"X"}}
+		},
+		"memory nodes": func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "3-1"}
+		},
+		"I/O class": func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Class: "X"} },
+		"I/O priority": func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		},
+		"policy": func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} },
+		"policy flags": func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedFIFO, Flags: []specs.LinuxSchedulerFlag{"X"}}
+		},
+		"nice range": func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Nice: 20} },
+		"nice of FIFO": func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedFIFO, Priority: 1, Nice: 1}
+		},
+		"priority of all": func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Priority: 1} },
+		"period of RR": func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedRR, Priority: 1, Period: 1}
+		},
+		"selinux":         func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
+		"mount label":     func(s *specs.Spec) { s.Linux.MountLabel = "x" },
+		"host name twice": func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.hostname": "other"} },
+		"bad rlimit":      func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
+		"bad oom score":   func(s *specs.Spec) { n := 1001; s.Process.OOMScoreAdj = &n },
+		"bad device":      func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} },
+		"propagation":     func(s *specs.Spec) { s.Linux.RootfsPropagation = "maybe" },
+		"apparmor":        func(s *specs.Spec) { s.Process.ApparmorProfile = "x" },
+		"cgroup path":     func(s *specs.Spec) { s.Linux.CgroupsPath = "/minict/../x" },
 	}
 	for name, change := range tests {
 		spec := ordinary("/rootfs", "true")

@@ -38,7 +38,7 @@ func (c *compiler) maskSources() (empty plan.Slot) {
 	c.null = c.b.Slot()
 	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/dev/null"), plan.Int(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)).Into(c.null)
 	c.isDevice(c.null, plan.Arg{}, unix.S_IFCHR, 1, 3)
-	fs := c.create("tmpfs", "tmpfs", []string{"nr_blocks=1", "nr_inodes=1"})
+	fs := c.create("tmpfs", "tmpfs", mountOptions{data: []string{"nr_blocks=1", "nr_inodes=1"}})
 	empty = c.b.Slot()
 	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(unix.MOUNT_ATTR_RDONLY)).Into(empty)
 	c.b.Call(unix.SYS_CLOSE, fs.Value())

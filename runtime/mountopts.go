@@ -5,19 +5,25 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
 )
 
 // mountOptions is a mount's fstab-style options, sorted by who reads them.
 type mountOptions struct {
 	bind      bool
 	recursive bool     // rbind: with what is mounted below
+	remount   bool     // change what is mounted there already
 	set       uint64   // MOUNT_ATTR_* of the mount itself
 	clear     uint64   // … taken away
 	setAll    uint64   // the same for everything below, too (rro, …)
 	clearAll  uint64   //
-	spread    uint64   // propagation, MS_*; 0: private
+	spread    []uint64 // propagations, MS_*, one after the other; none: private
+	super     []string // of the superblock, whatever filesystem: fsconfig(2) flags
 	data      []string // for the filesystem: "key=value" or "key"
 	copyUp    bool     // tmpcopyup
+	idmap     bool     // with user ids of its own …
+	idmapAll  bool     // … and so what is mounted below
 }
 
 // attr is an option that stands for an attribute of a mount, mount_setattr(2).
@@ -45,11 +51,13 @@ var propagations = map[string]uint64{
 	"unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE | unix.MS_REC,
 }
 
+// parseMountOptions sorts options. What it doesn't know is the filesystem's, as
+// the specification wants it.
 func parseMountOptions(m specs.Mount) (mountOptions, error) {
 	o := mountOptions{bind: m.Type == "bind"}
 	for _, opt := range m.Options {
 		if spread, ok := propagations[opt]; ok {
-			o.spread = spread
+			o.spread = append(o.spread, spread)
 			continue
 		}
 		if a, ok := attrs[opt]; ok {
@@ -60,40 +68,80 @@ func parseMountOptions(m specs.Mount) (mountOptions, error) {
 			o.setAll, o.clearAll = a.apply(o.setAll, o.clearAll)
 			continue
 		}
-		switch opt {
-		case "bind":
-			o.bind = true
-		case "rbind":
-			o.bind, o.recursive = true, true
-		case "defaults", "async", "sync", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud":
-			// Of the superblock, and without effect on isolation.
-		case "tmpcopyup":
-			o.copyUp = true
-		case "idmap", "ridmap":
-			return o, specError("mount %s: idmapped mounts are not supported yet", m.Destination)
-		default:
-			o.data = append(o.data, opt)
-		}
+		o.other(opt)
 	}
+	return o, o.check(m)
+}
+
+func (o *mountOptions) other(opt string) {
+	switch opt {
+	case "bind":
+		o.bind = true
+	case "rbind":
+		o.bind, o.recursive = true, true
+	case "remount":
+		o.remount = true
+	case "tmpcopyup":
+		o.copyUp = true
+	case "idmap":
+		o.idmap = true
+	case "ridmap":
+		o.idmap, o.idmapAll = true, true
+	case "async", "sync", "dirsync", "lazytime", "nolazytime", "mand", "nomand":
+		o.super = append(o.super, opt)
+	case "defaults", "silent", "loud", "iversion", "noiversion":
+		// Without a meaning in the kernel's mount API: how much it logs,
+		// and a count of changes that filesystems keep or don't.
+	case "":
+	default:
+		o.data = append(o.data, opt)
+	}
+}
+
+func (o *mountOptions) check(m specs.Mount) error {
+	mapped := len(m.UIDMappings) + len(m.GIDMappings)
 	switch {
-	case o.copyUp:
-		return o, specError("mount %s: tmpcopyup is not supported yet", m.Destination)
 	case o.bind && len(o.data) > 0:
-		return o, specError("mount %s: a bind mount knows no option %q", m.Destination, o.data[0])
-	case len(m.UIDMappings)+len(m.GIDMappings) > 0:
-		return o, specError("mount %s: idmapped mounts are not supported yet", m.Destination)
+		return specError("mount %s: a bind mount knows no option %q", m.Destination, o.data[0])
+	case !o.bind && !o.remount && m.Type == "":
+		return specError("mount %s: neither a type nor the option bind", m.Destination)
+	case o.copyUp && (o.bind || o.remount || m.Type != "tmpfs"):
+		return specError("mount %s: tmpcopyup is for a tmpfs", m.Destination)
+	case (o.idmap || mapped > 0) && (!o.bind || o.remount):
+		return specError("mount %s: only a bind mount can have ids of its own", m.Destination)
+	case (len(m.UIDMappings) == 0) != (len(m.GIDMappings) == 0):
+		return specError("mount %s: uidMappings and gidMappings need each other", m.Destination)
 	}
-	return o, nil
+	o.idmap = o.idmap || mapped > 0
+	return nil
 }
 
 // apply lets the later of two contradicting options win. The access times are
-// one value of several bits, so setting one clears the others.
+// one value of several bits, which mount_setattr(2) wants cleared as a whole;
+// none of them is relatime, the kernel's default.
 func (a attr) apply(set, clear uint64) (uint64, uint64) {
-	if a.clear {
+	times := a.flag&^unix.MOUNT_ATTR__ATIME == 0
+	switch {
+	case times && a.flag == unix.MOUNT_ATTR_RELATIME && a.clear:
+		return set, clear // leaves nothing but what the other options say
+	case times && a.clear:
+		return set &^ unix.MOUNT_ATTR__ATIME, clear | unix.MOUNT_ATTR__ATIME
+	case times:
+		return set&^unix.MOUNT_ATTR__ATIME | a.flag, clear | unix.MOUNT_ATTR__ATIME
+	case a.clear:
 		return set &^ a.flag, clear | a.flag
 	}
-	if a.flag&unix.MOUNT_ATTR__ATIME != 0 || a.flag == unix.MOUNT_ATTR_RELATIME {
-		return set&^unix.MOUNT_ATTR__ATIME | a.flag, clear | unix.MOUNT_ATTR__ATIME
-	}
 	return set | a.flag, clear &^ a.flag
+}
+
+// copied says what tmpcopyup copies of the directory itself: its owner and
+// mode, unless an option gives them.
+func (o *mountOptions) copied() int {
+	for _, d := range o.data {
+		switch key, _, _ := strings.Cut(d, "="); key {
+		case "mode", "uid", "gid":
+			return 0
+		}
+	}
+	return plan.CopyTop
 }

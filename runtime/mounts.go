@@ -17,84 +17,36 @@ const (
 	onto      = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
 )
 
-// rootfs attaches the root filesystem somewhere, to be furnished there.
-func (c *compiler) rootfs() error {
-	spread, ok := uint64(unix.MS_PRIVATE|unix.MS_REC), true
-	if p := c.spec.Linux.RootfsPropagation; p != "" {
-		if spread, ok = propagations[p]; !ok {
-			return specError("rootfsPropagation %q is unknown", p)
-		}
-	}
-	if err := c.openPropagating(); err != nil {
-		return err
-	}
-	c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
-	c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(spread|unix.MS_REC), plan.Int(0))
-
-	anchor := c.opt.Anchor
-	if anchor == "" {
-		anchor = c.spec.Root.Path
-	}
-	if !path.IsAbs(anchor) {
-		return specError("root.path %q is not absolute", anchor)
-	}
-	files := c.files(anchor)
-	c.step("attach", "the root filesystem", "", "files: the container's own tree")
-	if c.root == plan.NoSlot {
-		c.root = c.b.Slot()
-		c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(c.spec.Root.Path), plan.Int(cloneTree|unix.AT_RECURSIVE)).Into(c.root)
-	}
-	c.b.Call(unix.SYS_MOVE_MOUNT, c.root.Value(), c.b.Str(""), plan.Int(atFDCWD), c.b.Str(anchor), plan.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-	c.setAttr(c.root, 0, mountAttr{propagation: unix.MS_PRIVATE})
-	return c.showFiles(files)
-}
-
-// openPropagating opens the sources of bind mounts that are to hear of mounts
-// below them on the host, or to be heard of: they must be copied while the
-// host's mounts still belong to the host's groups of propagation.
-func (c *compiler) openPropagating() error {
-	c.sources = make(map[int]plan.Slot)
-	for i, m := range c.spec.Mounts {
-		o, err := parseMountOptions(m)
-		if err != nil {
-			return err
-		}
-		if o.bind && o.spread&(unix.MS_SLAVE|unix.MS_SHARED) != 0 {
-			c.step("open", m.Source, "", "for "+m.Destination+", while it hears of the host's mounts")
-			c.sources[i] = c.openSource(m, o)
-		}
-	}
-	return nil
-}
-
-func (c *compiler) openSource(m specs.Mount, o mountOptions) plan.Slot {
-	tree := c.b.Slot()
-	flags := cloneTree
-	if o.recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(m.Source), plan.Int(flags)).Into(tree)
-	return tree
+// readonly is a mount that is made read-only when all is in it.
+type readonly struct {
+	destination string
+	mount       plan.Slot
 }
 
 // mounts mounts the specification's mounts in their order.
 func (c *compiler) mounts() error {
 	for i, m := range c.spec.Mounts {
-		if !path.IsAbs(m.Destination) {
-			return specError("mount %q: the destination is not absolute", m.Destination)
+		// A relative one is meant from the root, config.md "Mounts".
+		m.Destination = path.Join("/", m.Destination)
+		if m.Destination == "/" {
+			return specError("mount %d: the destination %q is the root itself", i, c.spec.Mounts[i].Destination)
 		}
-		m.Destination = path.Clean(m.Destination)
 		o, err := parseMountOptions(m)
 		if err != nil {
 			return err
 		}
+		if source, ok := c.borrowed(m); ok {
+			m.Source, o.bind, o.recursive, o.data = source, true, true, nil
+		}
 		switch {
+		case o.remount:
+			c.remount(m, o)
 		case o.bind:
 			err = c.bind(i, m, o)
 		case m.Type == "cgroup" || m.Type == "cgroup2":
-			err = c.cgroupMount(m, o)
+			c.cgroupMount(m, o)
 		default:
-			err = c.newMount(m, o)
+			c.newMount(m, o)
 		}
 		if err != nil {
 			return err
@@ -115,9 +67,6 @@ var procAllowed = []string{
 // bind shows a file or a directory of the host at another place. The source
 // is resolved once, into a descriptor.
 func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
-	if !path.IsAbs(m.Source) {
-		return specError("mount %s: the source %q is not absolute", m.Destination, m.Source)
-	}
 	detail := m.Source
 	if len(m.Options) > 0 {
 		detail += " " + strings.Join(m.Options, ",")
@@ -125,33 +74,85 @@ func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
 	c.step("bind", m.Destination, detail, "shares this with the host, and nothing else")
 	tree, opened := c.sources[i]
 	if !opened {
-		tree = c.openSource(m, o)
+		var err error
+		if tree, err = c.openSource(m, o); err != nil {
+			return err
+		}
 	}
-	spread := o.spread
-	if spread == 0 {
-		spread = unix.MS_PRIVATE | unix.MS_REC
-	}
-	c.setAttr(tree, 0, mountAttr{set: o.set, clear: o.clear, propagation: spread &^ unix.MS_REC})
-	if o.setAll|o.clearAll != 0 || spread&unix.MS_REC != 0 {
-		c.setAttr(tree, unix.AT_RECURSIVE, mountAttr{set: o.setAll, clear: o.clearAll, propagation: spread &^ unix.MS_REC})
+	c.change(tree, o)
+	c.propagate(tree, o)
+	if m.Destination == "/proc" {
+		c.isProcfs(tree) // what an engine does that may not mount another
+		c.attach(tree, c.walk(m.Destination, plan.WalkDir|plan.WalkPlain))
+		c.procfs = tree
+		return nil
 	}
 	target := c.walkLike(tree, m.Destination)
 	if !slices.Contains(procAllowed, m.Destination) {
 		c.notInProc(target)
 	}
 	c.attach(tree, target)
+	c.own(m, tree)
 	return nil
 }
 
+// openSource copies the mount, or the mounts, of a bind mount's source.
+func (c *compiler) openSource(m specs.Mount, o mountOptions) (plan.Slot, error) {
+	source, err := c.hostPath("mount "+m.Destination+": source", m.Source)
+	if err != nil {
+		return plan.NoSlot, err
+	}
+	tree := c.b.Slot()
+	flags := cloneTree
+	if o.recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(source), plan.Int(flags)).Into(tree)
+	return tree, nil
+}
+
+// change sets and clears a mount's attributes, and those of the mounts below.
+func (c *compiler) change(mnt plan.Slot, o mountOptions) {
+	if o.setAll|o.clearAll != 0 {
+		c.setAttr(mnt, unix.AT_RECURSIVE, mountAttr{set: o.setAll, clear: o.clearAll})
+	}
+	if o.set|o.clear != 0 {
+		c.setAttr(mnt, 0, mountAttr{set: o.set, clear: o.clear})
+	}
+}
+
+// propagate sets who hears of mounts below a mount: nobody, unless options say
+// otherwise.
+func (c *compiler) propagate(mnt plan.Slot, o mountOptions) {
+	spread := o.spread
+	if len(spread) == 0 && o.bind {
+		spread = []uint64{unix.MS_PRIVATE | unix.MS_REC}
+	}
+	for _, s := range spread {
+		flags := 0
+		if s&unix.MS_REC != 0 {
+			flags = unix.AT_RECURSIVE
+		}
+		c.setAttr(mnt, flags, mountAttr{propagation: s &^ unix.MS_REC})
+	}
+}
+
 // newMount mounts a new filesystem.
-func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
+func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	c.step("mount", m.Destination, mountDetail(m), mountWhy(m))
-	fs := c.create(m.Type, m.Source, o.data)
-	mnt := c.b.Slot()
-	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(o.set)).Into(mnt)
+	set := o.set | o.setAll
+	late := set&unix.MOUNT_ATTR_RDONLY != 0 && (m.Type == "tmpfs" || m.Destination == "/dev")
+	if late { // Something is still to be put into it.
+		set &^= unix.MOUNT_ATTR_RDONLY
+	}
+	o.data = c.labelled(m.Type, c.mappedData(m.Type, o.data))
+	fs := c.create(m.Type, m.Source, o)
+	mnt = c.b.Slot()
+	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(set)).Into(mnt)
 	c.b.Call(unix.SYS_CLOSE, fs.Value())
-	if o.spread != 0 {
-		c.setAttr(mnt, 0, mountAttr{propagation: o.spread &^ unix.MS_REC})
+	c.propagate(mnt, o)
+	if late {
+		c.late = append(c.late, readonly{m.Destination, mnt})
 	}
 	kind := plan.WalkDir
 	if m.Type == "proc" || m.Type == "sysfs" {
@@ -160,10 +161,29 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 		kind |= plan.WalkPlain
 	}
 	target := c.walk(m.Destination, kind)
-	if m.Type != "proc" {
+	if m.Type != "proc" || m.Destination != "/proc" {
 		c.notInProc(target)
 	}
+	if o.copyUp {
+		c.b.Call(plan.Copy, target.Value(), mnt.Value(), plan.Int(o.copied()))
+	}
 	c.attach(mnt, target)
+	c.own(m, mnt)
+	return mnt
+}
+
+// labelled gives the files of a new filesystem SELinux's label. Those of procfs
+// and the like have labels by the kernel's policy.
+func (c *compiler) labelled(kind string, data []string) []string {
+	label := c.spec.Linux.MountLabel
+	if label == "" || !slices.Contains([]string{"tmpfs", "devpts", "mqueue", "ramfs"}, kind) {
+		return data
+	}
+	return append(slices.Clone(data), "context="+label)
+}
+
+// own keeps those mounts that later steps go through.
+func (c *compiler) own(m specs.Mount, mnt plan.Slot) {
 	switch {
 	case m.Type == "proc" && m.Destination == "/proc":
 		c.procfs = mnt
@@ -172,26 +192,53 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) error {
 	case m.Type == "devpts" && m.Destination == "/dev/pts":
 		c.devpts = mnt
 	}
-	return nil
+}
+
+// remount changes what is mounted at the destination: the mount, and unless it
+// is a bind mount, the filesystem. Unlike mount(2), and like mount(8), it
+// leaves alone what no option names.
+func (c *compiler) remount(m specs.Mount, o mountOptions) {
+	c.step("remount", m.Destination, strings.Join(m.Options, ","), "")
+	mnt := c.walk(m.Destination, plan.WalkExisting)
+	if !o.bind && len(o.super)+len(o.data) > 0 {
+		fs := c.b.Slot()
+		c.b.Call(unix.SYS_FSPICK, mnt.Value(), c.b.Str(""), plan.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(fs)
+		c.configAll(fs, o)
+		c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(unix.FSCONFIG_CMD_RECONFIGURE), plan.Int(0), plan.Int(0), plan.Int(0))
+		c.b.Call(unix.SYS_CLOSE, fs.Value())
+	}
+	c.change(mnt, o)
+	if len(o.spread) > 0 {
+		c.propagate(mnt, o)
+	}
+	c.b.Call(unix.SYS_CLOSE, mnt.Value())
 }
 
 // create makes a filesystem (fsopen(2)) that is to be mounted.
-func (c *compiler) create(kind, source string, data []string) plan.Slot {
+func (c *compiler) create(kind, source string, o mountOptions) plan.Slot {
 	fs := c.b.Slot()
 	c.b.Call(unix.SYS_FSOPEN, c.b.Str(kind), plan.Int(unix.FSOPEN_CLOEXEC)).Into(fs)
 	if source == "" {
 		source = kind
 	}
 	c.config(fs, unix.FSCONFIG_SET_STRING, "source", source)
-	for _, d := range data {
+	c.configAll(fs, o)
+	c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(unix.FSCONFIG_CMD_CREATE), plan.Int(0), plan.Int(0), plan.Int(0))
+	return fs
+}
+
+// configAll tells a filesystem its options.
+func (c *compiler) configAll(fs plan.Slot, o mountOptions) {
+	for _, flag := range o.super {
+		c.config(fs, unix.FSCONFIG_SET_FLAG, flag, "")
+	}
+	for _, d := range o.data {
 		if key, value, ok := strings.Cut(d, "="); ok {
 			c.config(fs, unix.FSCONFIG_SET_STRING, key, value)
 		} else {
 			c.config(fs, unix.FSCONFIG_SET_FLAG, d, "")
 		}
 	}
-	c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(unix.FSCONFIG_CMD_CREATE), plan.Int(0), plan.Int(0), plan.Int(0))
-	return fs
 }
 
 func (c *compiler) config(fs plan.Slot, cmd int, key, value string) {
@@ -200,36 +247,6 @@ func (c *compiler) config(fs plan.Slot, cmd int, key, value string) {
 		v = c.b.Str(value)
 	}
 	c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(cmd), c.b.Str(key), v, plan.Int(0))
-}
-
-// cgroupMount shows the container its cgroup: one tree on version 2, one for
-// each hierarchy on version 1.
-func (c *compiler) cgroupMount(m specs.Mount, o mountOptions) error {
-	layout := c.host.Cgroup
-	if len(layout.V1) == 0 {
-		m.Type, m.Source = "cgroup2", "cgroup2"
-		o.data = nil
-		return c.newMount(m, o)
-	}
-	m.Type, m.Source = "tmpfs", "cgroup"
-	dir := o
-	dir.set &^= unix.MOUNT_ATTR_RDONLY
-	dir.data = []string{"mode=755"}
-	if err := c.newMount(m, dir); err != nil {
-		return err
-	}
-	for _, h := range layout.V1 {
-		own := o
-		own.data = strings.Fields(strings.ReplaceAll(h.Controllers.String(), "io", "blkio"))
-		sub := specs.Mount{Type: "cgroup", Source: "cgroup", Destination: m.Destination + "/" + path.Base(h.Mount), Options: m.Options}
-		if err := c.newMount(sub, own); err != nil {
-			return err
-		}
-	}
-	if o.set&unix.MOUNT_ATTR_RDONLY != 0 {
-		c.setAttr(c.walk(m.Destination, plan.WalkExisting), 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
-	}
-	return nil
 }
 
 // mountAttr is struct mount_attr, mount_setattr(2).
@@ -278,28 +295,21 @@ func (c *compiler) notInProc(fd plan.Slot) {
 	c.b.SkipFrom(test, int(unix.ENOENT))
 }
 
+// isProcfs fails with EPERM unless a descriptor is the root of a procfs.
+func (c *compiler) isProcfs(fd plan.Slot) {
+	const inodeAt, procRootIno = 32, 1 // struct statx; include/uapi/linux/fs.h
+	fs, stat := c.b.Data(make([]byte, 128)), c.b.Data(make([]byte, 256))
+	all, perm := plan.Int(^uint32(0)), plan.Int(uint(unix.EPERM))
+	c.b.Call(unix.SYS_FSTATFS, fd.Value(), fs)
+	c.b.Call(plan.Expect32, fs, plan.Int(unix.PROC_SUPER_MAGIC), all, perm)
+	c.b.Call(unix.SYS_STATX, fd.Value(), c.b.Str(""), plan.Int(emptyPath), plan.Int(unix.STATX_INO), stat)
+	c.b.Call(plan.Expect32, stat.At(inodeAt), plan.Int(procRootIno), all, perm)
+}
+
 func (c *compiler) attach(mnt, target plan.Slot) {
 	empty := c.b.Str("")
 	c.b.Call(unix.SYS_MOVE_MOUNT, mnt.Value(), empty, target.Value(), empty, plan.Int(onto))
 	c.b.Call(unix.SYS_CLOSE, target.Value())
-}
-
-// pivot makes the root filesystem the root directory, and lets go of the old.
-func (c *compiler) pivot() error {
-	if c.spec.Root.Readonly {
-		c.step("make read-only", "/", "", "the container can't change its root filesystem")
-		c.setAttr(c.root, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
-	}
-	c.step("pivot_root", "/", "the old root is unmounted", "nothing of the host is left to be seen")
-	dot := c.b.Str(".")
-	c.b.Call(unix.SYS_FCHDIR, c.root.Value())
-	// Both on one place: the old root then lies on top of the new one, and
-	// needs no directory to be put into (pivot_root(2)).
-	c.b.Call(unix.SYS_PIVOT_ROOT, dot, dot)
-	c.b.Call(unix.SYS_MOUNT, plan.Int(0), dot, plan.Int(0), plan.Int(unix.MS_SLAVE|unix.MS_REC), plan.Int(0)).Ignore(int(unix.EINVAL))
-	c.b.Call(unix.SYS_UMOUNT2, dot, plan.Int(unix.MNT_DETACH))
-	c.b.Call(unix.SYS_CHDIR, c.b.Str("/"))
-	return nil
 }
 
 func mountDetail(m specs.Mount) string {

@@ -1,9 +1,7 @@
 package runtime
 
 import (
-	"maps"
-	"slices"
-	"strconv"
+	"path"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -20,75 +18,184 @@ type namespace struct {
 	why  string
 }
 
+// namespaces are all kinds, in the order in which they are joined: the mount
+// namespace after what is found by paths, the user namespace by itself.
 var namespaces = []namespace{
+	{specs.UserNamespace, unix.CLONE_NEWUSER, "user and group ids: its root is nobody on the host"},
 	{specs.PIDNamespace, unix.CLONE_NEWPID, "processes: its first process is PID 1 and sees no other's"},
 	{specs.MountNamespace, unix.CLONE_NEWNS, "mounts: what it mounts, nobody else sees"},
 	{specs.UTSNamespace, unix.CLONE_NEWUTS, "host and domain name"},
 	{specs.IPCNamespace, unix.CLONE_NEWIPC, "System V IPC and POSIX message queues"},
 	{specs.NetworkNamespace, unix.CLONE_NEWNET, "network devices, addresses, routes, ports"},
 	{specs.CgroupNamespace, unix.CLONE_NEWCGROUP, "cgroup paths: its own cgroup looks like the root"},
+	{specs.TimeNamespace, unix.CLONE_NEWTIME, "time since boot"},
 }
 
-// namespaces gives the flags of clone for the new ones, and writes the steps
-// that enter those of others and give the names to the new.
-func (c *compiler) namespaces(joined cgroup.Joined) (uint64, error) {
-	wanted, err := c.wanted()
-	if err != nil {
-		return 0, err
-	}
-	var flags uint64
-	for _, ns := range namespaces {
-		w, ok := wanted[ns.kind]
-		if !ok || w.Path != "" {
-			continue
-		}
-		c.step("new namespace", string(ns.kind), "", ns.why)
-		if ns.flag != unix.CLONE_NEWCGROUP {
-			flags |= ns.flag
-		}
-	}
-	c.guard()
-	joined.Join(&c.b)
-	if w, ok := wanted[specs.CgroupNamespace]; ok && w.Path == "" {
-		// Only now, since its root is the cgroup of the caller.
-		c.step("unshare", "cgroup", "", "the namespace's root is the container's cgroup")
-		c.b.Call(unix.SYS_UNSHARE, plan.Int(unix.CLONE_NEWCGROUP))
-	}
-	c.join(wanted)
-	c.names()
-	return flags, nil
+// spaces are the namespaces that a container does not share with its caller,
+// by their flags of clone(2).
+type spaces struct {
+	fresh uint64            // are made for it
+	paths map[uint64]string // are somebody's, and joined
 }
 
-func (c *compiler) wanted() (map[specs.LinuxNamespaceType]specs.LinuxNamespace, error) {
-	wanted := make(map[specs.LinuxNamespaceType]specs.LinuxNamespace)
+func (s spaces) joins(flag uint64) bool { _, ok := s.paths[flag]; return ok }
+func (s spaces) has(flag uint64) bool   { return s.fresh&flag != 0 || s.joins(flag) }
+
+// owned says whether a namespace belongs to the container's user namespace, so
+// that its root has rights over it.
+func (s spaces) owned(flag uint64) bool {
+	return s.fresh&flag != 0 || s.joins(flag) && s.fresh&unix.CLONE_NEWUSER == 0
+}
+
+// mixed says that namespaces are joined in an order that clone3(2) has not:
+// the child must have joined the host's before it makes a user namespace, in
+// which it has no rights over them, and a user namespace before it makes the
+// others, which are to belong to it.
+func (s spaces) mixed() bool { return len(s.paths) > 0 && s.has(unix.CLONE_NEWUSER) }
+
+// forks says that only a process that is forked later is in all of them:
+// setns(2) and unshare(2) give these two to children alone.
+func (s spaces) forks() bool {
+	return s.joins(unix.CLONE_NEWPID) || s.fresh&unix.CLONE_NEWTIME != 0 ||
+		s.mixed() && s.fresh&unix.CLONE_NEWPID != 0
+}
+
+// readNamespaces sorts the specification's namespaces.
+func (c *compiler) readNamespaces() error {
+	c.spaces = spaces{paths: make(map[uint64]string)}
 	for _, ns := range c.spec.Linux.Namespaces {
-		if _, twice := wanted[ns.Type]; twice {
-			return nil, specError("namespace %s is given twice", ns.Type)
+		flag := flagOf(ns.Type)
+		switch {
+		case flag == 0:
+			return specError("namespace %q is unknown", ns.Type)
+		case c.spaces.has(flag):
+			return specError("namespace %s is given twice", ns.Type)
+		case ns.Path == "":
+			c.spaces.fresh |= flag
+		case !path.IsAbs(ns.Path):
+			return specError("namespace %s: the path %q is not absolute", ns.Type, ns.Path)
+		default:
+			c.spaces.paths[flag] = ns.Path
 		}
-		if !known(ns.Type) {
-			return nil, specError("namespace %q is not supported", ns.Type)
-		}
-		if ns.Path != "" && (ns.Type == specs.PIDNamespace || ns.Type == specs.MountNamespace) {
-			return nil, specError("joining a %s namespace by path is not supported yet", ns.Type)
-		}
-		wanted[ns.Type] = ns
 	}
-	if _, ok := wanted[specs.MountNamespace]; !ok {
-		return nil, specError("a container without a mount namespace of its own is not supported")
-	}
-	if _, ok := wanted[specs.UTSNamespace]; !ok && c.spec.Hostname+c.spec.Domainname != "" {
-		return nil, specError("a host name needs a uts namespace")
-	}
-	return wanted, nil
+	return nil
 }
 
-func known(kind specs.LinuxNamespaceType) bool {
+func flagOf(kind specs.LinuxNamespaceType) uint64 {
 	for _, ns := range namespaces {
 		if ns.kind == kind {
-			return true
+			return ns.flag
 		}
 	}
-	return false
+	return 0
+}
+
+// checkNamespaces refuses what can't be had without a namespace.
+func (c *compiler) checkNamespaces() error {
+	if err := c.readNamespaces(); err != nil {
+		return err
+	}
+	s := c.spec
+	switch {
+	case !c.spaces.has(unix.CLONE_NEWNS):
+		return specError("a container without a mount namespace of its own is not supported")
+	case !c.spaces.has(unix.CLONE_NEWUTS) && s.Hostname+s.Domainname != "":
+		return specError("a host name needs a uts namespace")
+	case c.spaces.fresh&unix.CLONE_NEWTIME == 0 && len(s.Linux.TimeOffsets) > 0:
+		return specError("linux.timeOffsets needs a new time namespace")
+	}
+	for clock := range s.Linux.TimeOffsets {
+		if clock != "monotonic" && clock != "boottime" {
+			return specError("linux.timeOffsets: clock %q has no offset", clock)
+		}
+	}
+	return c.checkMappings()
+}
+
+// createRuntime has the launcher do what is to be done when all namespaces
+// exist. With a gate it is also the moment to write down which process this is,
+// before it gets to where it could outlive the launcher.
+func (c *compiler) createRuntime() error {
+	h := c.spec.Hooks
+	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 {
+		c.pause(PauseCreateRuntime, "hooks, network devices", "the namespaces exist, nothing is mounted yet")
+	}
+	return nil
+}
+
+// createContainer is the same for the hooks that see the container's mounts
+// and still the host's.
+func (c *compiler) createContainer() error {
+	if h := c.spec.Hooks; h != nil && len(h.CreateContainer) > 0 {
+		c.pause(PauseCreateContainer, "hooks", "all is mounted, the host is still seen")
+	}
+	return nil
+}
+
+// namespaces gives the flags of clone for those that the child is born in, and
+// writes the steps that make and join the others.
+func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
+	for _, ns := range namespaces {
+		if c.spaces.fresh&ns.flag != 0 {
+			c.step("new namespace", string(ns.kind), "", ns.why)
+		}
+	}
+	born, before, after := c.births()
+	if c.spaces.fresh&unix.CLONE_NEWUSER == 0 && c.unprivileged() {
+		c.earlyOOMScore()
+	}
+	c.unshare(before)
+	c.mappings(born | before)
+	c.guard()
+	joined.Join(&c.b)
+	if c.opt.Scope {
+		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
+	}
+	foreign := c.watchSysctls()
+	c.join()
+	foreign()
+	if c.spaces.joins(unix.CLONE_NEWUTS) {
+		c.names() // with the rights by which it was joined
+	}
+	c.unshare(after)
+	c.mappings(after)
+	if c.spaces.forks() {
+		c.fork(c.spaces.fresh &^ (born | before | after))
+	}
+	if c.spaces.fresh&unix.CLONE_NEWUTS != 0 {
+		c.names()
+	}
+	return born
+}
+
+// births says which of the new namespaces the child is born in, and which it
+// makes itself before it is guarded and after it has joined others. Those that
+// are left are made by its fork. The root of a cgroup namespace is the cgroup
+// of the process that makes it, so that is never born in.
+func (c *compiler) births() (born, before, after uint64) {
+	const forked, late = unix.CLONE_NEWPID, unix.CLONE_NEWCGROUP
+	fresh := c.spaces.fresh
+	switch {
+	case c.spaces.mixed():
+		return 0, 0, fresh &^ forked
+	case fresh&unix.CLONE_NEWTIME != 0:
+		return fresh &^ (forked | late | unix.CLONE_NEWTIME), unix.CLONE_NEWTIME, fresh & late
+	}
+	return fresh &^ late, 0, fresh & late
+}
+
+func (c *compiler) unshare(flags uint64) {
+	if flags == 0 {
+		return
+	}
+	var kinds []string
+	for _, ns := range namespaces {
+		if flags&ns.flag != 0 {
+			kinds = append(kinds, string(ns.kind))
+		}
+	}
+	c.step("unshare", strings.Join(kinds, " "), "", "belongs to the cgroup and the user namespace that it is in by now")
+	c.b.Call(unix.SYS_UNSHARE, plan.Int(flags))
 }
 
 // guard makes the child unreadable for others, above all for processes of the
@@ -96,25 +203,80 @@ func known(kind specs.LinuxNamespaceType) bool {
 // session of its own, away from the caller's terminal.
 func (c *compiler) guard() {
 	c.step("guard", "the set-up", "not dumpable, own session", "nobody may trace it, nor can it reach the caller's terminal")
-	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_DUMPABLE), plan.Int(0))
-	// Here for the time of the set-up; setting user ids forgets it.
-	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
-	c.b.Call(unix.SYS_SETSID)
+	c.undumpable()
+	c.lead()
 	c.b.Call(unix.SYS_UMASK, plan.Int(0))
 }
 
-// join enters the namespaces that are given by path.
-func (c *compiler) join(wanted map[specs.LinuxNamespaceType]specs.LinuxNamespace) {
+func (c *compiler) undumpable() {
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_DUMPABLE), plan.Int(0))
+}
+
+func (c *compiler) lead() {
+	// Here for the time of the set-up; setting user ids forgets it.
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
+	c.b.Call(unix.SYS_SETSID)
+}
+
+// fork hands over to a sibling that is in the namespaces that the child could
+// only enter for its children.
+func (c *compiler) fork(flags uint64) {
+	c.step("fork", "into the namespaces", "", "some take only children in")
+	c.b.Call(plan.Fork, plan.Int(flags))
+	c.lead()
+}
+
+// join enters the namespaces that are given by path. All are opened before the
+// first is joined: later the paths may lead elsewhere.
+func (c *compiler) join() {
+	fds := make(map[uint64]plan.Slot)
 	for _, ns := range namespaces {
-		path := wanted[ns.kind].Path
-		if path == "" {
+		if p, ok := c.spaces.paths[ns.flag]; ok {
+			fds[ns.flag] = c.openNamespace(ns, p)
+		}
+	}
+	user, joinsUser := fds[unix.CLONE_NEWUSER]
+	delete(fds, unix.CLONE_NEWUSER)
+	c.joinAll(fds, joinsUser)
+	if joinsUser {
+		c.step("join namespace", "user", c.spaces.paths[unix.CLONE_NEWUSER], "shared: "+namespaces[0].why)
+		// EINVAL: it is in it already.
+		c.b.Call(unix.SYS_SETNS, user.Value(), plan.Int(unix.CLONE_NEWUSER)).Ignore(int(unix.EINVAL))
+		c.joinAll(fds, false)
+	}
+}
+
+// joinAll enters namespaces. If it may leave out those that it has no rights
+// over, it closes those that were joined, so that the second time, with the
+// rights that a user namespace gave, only the others are left.
+func (c *compiler) joinAll(fds map[uint64]plan.Slot, leaveOut bool) {
+	for _, ns := range namespaces {
+		fd, ok := fds[ns.flag]
+		if !ok {
 			continue
 		}
-		c.step("join namespace", string(ns.kind), path, "shared: "+ns.why)
-		fd := c.b.Slot()
-		c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str(path), plan.Int(unix.O_RDONLY|unix.O_CLOEXEC)).Into(fd)
-		c.b.Call(unix.SYS_SETNS, fd.Value(), plan.Int(ns.flag))
+		c.step("join namespace", string(ns.kind), c.spaces.paths[ns.flag], "shared: "+ns.why)
+		at := c.b.Len()
+		call := c.b.Call(unix.SYS_SETNS, fd.Value(), plan.Int(ns.flag))
+		if c.spaces.joins(unix.CLONE_NEWUSER) && !leaveOut {
+			call.Ignore(int(unix.EBADF))
+		}
+		if leaveOut {
+			c.b.Call(unix.SYS_CLOSE, fd.Value())
+			c.b.SkipFrom(at, int(unix.EPERM))
+		}
 	}
+}
+
+// openNamespace opens a namespace's file, and fails with EINVAL or ENOTTY if it
+// is none of the kind. It does not wait for the other end of a fifo.
+func (c *compiler) openNamespace(ns namespace, p string) plan.Slot {
+	c.step("open namespace", string(ns.kind)+" "+p, "", "")
+	fd, kind := c.b.Slot(), c.b.Data(make([]byte, 8))
+	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str(p), plan.Int(unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC)).Into(fd)
+	c.b.Call(unix.SYS_IOCTL, fd.Value(), plan.Int(unix.NS_GET_NSTYPE)).StoreAt(kind)
+	c.b.Call(plan.Expect32, kind, plan.Int(ns.flag), plan.Int(^uint32(0)), plan.Int(uint(unix.EINVAL)))
+	return fd
 }
 
 func (c *compiler) names() {
@@ -128,20 +290,10 @@ func (c *compiler) names() {
 	}
 }
 
-// newNetwork says whether the container has a network of its own.
-func (c *compiler) newNetwork() bool {
-	for _, ns := range c.spec.Linux.Namespaces {
-		if ns.Type == specs.NetworkNamespace {
-			return ns.Path == ""
-		}
-	}
-	return false
-}
-
 // loopback brings the interface lo up: it is there in each new network
 // namespace, but down.
 func (c *compiler) loopback() error {
-	if !c.newNetwork() {
+	if c.spaces.fresh&unix.CLONE_NEWNET == 0 {
 		return nil
 	}
 	c.step("bring up", "lo", "", "127.0.0.1 and ::1 work inside")
@@ -152,74 +304,5 @@ func (c *compiler) loopback() error {
 	c.b.Call(unix.SYS_SOCKET, plan.Int(unix.AF_INET), plan.Int(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), plan.Int(0)).Into(sock)
 	c.b.Call(unix.SYS_IOCTL, sock.Value(), plan.Int(unix.SIOCSIFFLAGS), c.b.Data(ifreq[:]))
 	c.b.Call(unix.SYS_CLOSE, sock.Value())
-	return nil
-}
-
-// procfsWrites sets what is set through procfs. Each write goes through the
-// procfs that this plan mounted itself: a path could lead to whatever the
-// image or a volume has put there (CVE-2019-16884, CVE-2025-52881).
-func (c *compiler) procfsWrites() error {
-	for _, key := range slices.Sorted(maps.Keys(c.spec.Linux.Sysctl)) {
-		if err := c.sysctl(key, c.spec.Linux.Sysctl[key]); err != nil {
-			return err
-		}
-	}
-	if adj := c.spec.Process.OOMScoreAdj; adj != nil {
-		return c.oomScore(*adj)
-	}
-	return nil
-}
-
-func (c *compiler) sysctl(key, value string) error {
-	if err := c.sysctlAllowed(key, value); err != nil {
-		return err
-	}
-	c.step("sysctl", key, value, "of its own namespaces")
-	return c.writeProc("sys/"+strings.ReplaceAll(key, ".", "/"), value)
-}
-
-// sysctlAllowed lets through what belongs to a namespace of the container,
-// and nothing that could smuggle in another key (CVE-2022-0811).
-func (c *compiler) sysctlAllowed(key, value string) error {
-	if strings.ContainsAny(key, "/+=\n\x00") || strings.Contains(key, "..") || strings.ContainsAny(value, "\n\x00") {
-		return specError("sysctl %q has characters that are not allowed", key)
-	}
-	kind := sysctlNamespace(key)
-	for _, ns := range c.spec.Linux.Namespaces {
-		if ns.Type == kind && ns.Path == "" {
-			return nil
-		}
-	}
-	return specError("sysctl %q does not belong to a namespace of the container", key)
-}
-
-func sysctlNamespace(key string) specs.LinuxNamespaceType {
-	switch {
-	case strings.HasPrefix(key, "net."):
-		return specs.NetworkNamespace
-	case strings.HasPrefix(key, "fs.mqueue."), strings.HasPrefix(key, "kernel.msg"), strings.HasPrefix(key, "kernel.shm"), key == "kernel.sem":
-		return specs.IPCNamespace
-	case key == "kernel.domainname", key == "kernel.hostname":
-		return specs.UTSNamespace
-	}
-	return ""
-}
-
-func (c *compiler) oomScore(adj int) error {
-	if adj < -1000 || adj > 1000 {
-		return specError("oomScoreAdj %d is not within -1000 and 1000", adj)
-	}
-	c.step("set oom_score_adj", strconv.Itoa(adj), "", "how soon the kernel picks it when memory runs out")
-	return c.writeProc("self/oom_score_adj", strconv.Itoa(adj))
-}
-
-func (c *compiler) writeProc(path, value string) error {
-	if c.procfs == plan.NoSlot {
-		return specError("writing /proc/%s needs a proc mount at /proc", path)
-	}
-	fd := c.b.Slot()
-	c.b.Call(unix.SYS_OPENAT, c.procfs.Value(), c.b.Str(path), plan.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(fd)
-	c.b.Call(unix.SYS_WRITE, fd.Value(), c.b.Str(value), plan.Int(len(value)))
-	c.b.Call(unix.SYS_CLOSE, fd.Value())
 	return nil
 }

@@ -3,10 +3,10 @@ package runtime
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"path"
 	"strings"
 
-	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -30,13 +30,17 @@ func (c *compiler) process() error {
 			return err
 		}
 	}
-	if err := c.credentials(p); err != nil {
-		return err
-	}
+	c.credentials(p)
 	if c.target != plan.NoSlot {
-		c.handOver()
+		if err := c.handOver(); err != nil {
+			return err
+		}
 	}
 	c.finish(p)
+	if p.NoNewPrivileges {
+		c.step("set", "no_new_privs", "", "no set-uid program gives it other rights")
+		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_NO_NEW_PRIVS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
+	}
 	if c.opt.Gate {
 		c.step("wait", "at the gate", "", "created, and not yet started")
 		c.b.Call(plan.Gate, c.gate[0].Value(), c.gate[1].Value())
@@ -54,23 +58,12 @@ func checkProcess(p *specs.Process) error {
 	switch {
 	case !path.IsAbs(p.Cwd):
 		return specError("process.cwd %q is not absolute", p.Cwd)
-	case p.ApparmorProfile != "":
-		return specError("process.apparmorProfile is not supported yet")
-	case p.SelinuxLabel != "":
-		return specError("process.selinuxLabel is not supported yet")
-	case p.Scheduler != nil:
-		return specError("process.scheduler is not supported yet")
-	case p.IOPriority != nil:
-		return specError("process.ioPriority is not supported yet")
-	case p.ExecCPUAffinity != nil:
-		return specError("process.execCPUAffinity is not supported yet")
-	}
-	for _, list := range [][]string{p.Args, p.Env, {p.Cwd}} {
-		for _, s := range list {
-			if strings.Contains(s, "\x00") {
-				return specError("process: %q has a zero byte", s)
-			}
-		}
+	case p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000):
+		return specError("oomScoreAdj %d is not within -1000 and 1000", *p.OOMScoreAdj)
+	case p.User.Umask != nil && *p.User.Umask > 0o777:
+		return specError("process.user.umask %#o is above 0777", *p.User.Umask)
+	case p.Terminal && p.ConsoleSize != nil && max(p.ConsoleSize.Height, p.ConsoleSize.Width) > math.MaxUint16:
+		return specError("process.consoleSize is above %d", math.MaxUint16)
 	}
 	return nil
 }
@@ -124,7 +117,8 @@ func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
 	for at := test; at < ready; at++ {
 		c.b.SkipFrom(at, int(unix.EEXIST))
 	}
-	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0)).Ignore(int(unix.EINVAL)) // it is in place
+	c.b.Call(unix.SYS_FCNTL, plan.Int(i), plan.Int(unix.F_SETFD), plan.Int(0))
 	if owner != 0 {
 		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(owner), plan.Int(-1)).Flag(plan.AnyError)
 	}
@@ -165,20 +159,14 @@ func (c *compiler) filter() error {
 	}
 	const size = 8 // struct sock_filter
 	c.step("filter", "system calls", fmt.Sprintf("seccomp, %d instructions", len(f.Program)/size), "the kernel refuses what the program has no need of")
-	if c.spec.Process.NoNewPrivileges {
-		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_NO_NEW_PRIVS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
-	}
 	prog := c.b.Words(plan.Int(len(f.Program)/size), c.b.Data(f.Program)) // struct sock_fprog
 	c.b.Call(unix.SYS_SECCOMP, plan.Int(unix.SECCOMP_SET_MODE_FILTER), plan.Int(f.Flags), prog)
 	return nil
 }
 
 // credentials changes to the user and takes away capabilities(7).
-func (c *compiler) credentials(p *specs.Process) error {
-	sets, err := c.capabilitySets(p)
-	if err != nil {
-		return err
-	}
+func (c *compiler) credentials(p *specs.Process) {
+	sets, _ := granted(c.spec, c.host)
 	c.step("drop capabilities", "from the bounding set", keptNames(sets.bounding), "not even a setuid program gets them back")
 	for cap := range c.host.LastCap + 1 {
 		if sets.bounding&(1<<cap) == 0 {
@@ -188,13 +176,13 @@ func (c *compiler) credentials(p *specs.Process) error {
 	u := p.User
 	c.step("set user", fmt.Sprintf("%d:%d", u.UID, u.GID), groupsText(u.AdditionalGids), "who it is to the file system")
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
-	c.b.Call(unix.SYS_SETGROUPS, plan.Int(len(u.AdditionalGids)), c.gids(u.AdditionalGids))
+	c.setgroups(u.AdditionalGids)
 	c.b.Call(unix.SYS_SETRESGID, plan.Int(u.GID), plan.Int(u.GID), plan.Int(u.GID))
 	c.b.Call(unix.SYS_SETRESUID, plan.Int(u.UID), plan.Int(u.UID), plan.Int(u.UID))
+	c.undumpable() // the kernel takes a new identity for a reason to forget it
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0))
 	c.step("set capabilities", "", keptNames(sets.effective), "the rights of root that are left")
 	c.capset(sets)
-	return nil
 }
 
 func groupsText(gids []uint32) string {
@@ -210,79 +198,6 @@ func (c *compiler) gids(gids []uint32) plan.Arg {
 		binary.NativeEndian.PutUint32(raw[4*i:], g)
 	}
 	return c.b.Data(raw)
-}
-
-// capset sets the other sets. The ambient set is always written: what the
-// caller had in it must not come along (CVE-2022-29162 was of this kind).
-func (c *compiler) capset(s capabilitySets) {
-	const version = 0x20080522 // _LINUX_CAPABILITY_VERSION_3
-	data := make([]byte, 24)   // two struct __user_cap_data_struct: low and high halves
-	for half := range 2 {
-		for i, set := range []uint64{s.effective, s.permitted, s.inheritable} {
-			binary.NativeEndian.PutUint32(data[12*half+4*i:], uint32(set>>(32*half)))
-		}
-	}
-	c.b.Call(unix.SYS_CAPSET, c.b.Words(plan.Int(version)), c.b.Data(data))
-	const ambient = unix.PR_CAP_AMBIENT
-	c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), plan.Int(0), plan.Int(0), plan.Int(0))
-	for cap := range c.host.LastCap + 1 {
-		if s.ambient&(1<<cap) != 0 {
-			c.b.Call(unix.SYS_PRCTL, plan.Int(ambient), plan.Int(unix.PR_CAP_AMBIENT_RAISE), plan.Int(cap), plan.Int(0), plan.Int(0))
-		}
-	}
-}
-
-// capabilitySets are the five sets of a thread, a bit for each capability. A
-// set that the specification leaves out is empty.
-type capabilitySets struct {
-	bounding, effective, inheritable, permitted, ambient uint64
-}
-
-func (c *compiler) capabilitySets(p *specs.Process) (s capabilitySets, err error) {
-	if p.Capabilities == nil {
-		return s, nil
-	}
-	for _, set := range []struct {
-		bits  *uint64
-		names []string
-	}{
-		{&s.bounding, p.Capabilities.Bounding}, {&s.effective, p.Capabilities.Effective},
-		{&s.inheritable, p.Capabilities.Inheritable}, {&s.permitted, p.Capabilities.Permitted},
-		{&s.ambient, p.Capabilities.Ambient},
-	} {
-		for _, name := range set.names {
-			bit, err := capabilityBit(name)
-			if err != nil {
-				return s, err
-			}
-			if bit <= c.host.LastCap {
-				*set.bits |= 1 << bit
-			}
-		}
-	}
-	return s, nil
-}
-
-func capabilityBit(name string) (int, error) {
-	for _, known := range capability.ListKnown() {
-		if "CAP_"+strings.ToUpper(known.String()) == name {
-			return int(known), nil
-		}
-	}
-	return 0, specError("capability %q is unknown", name)
-}
-
-func keptNames(set uint64) string {
-	var names []string
-	for _, known := range capability.ListKnown() {
-		if set&(1<<known) != 0 {
-			names = append(names, known.String())
-		}
-	}
-	if len(names) == 0 {
-		return "none left"
-	}
-	return "left: " + strings.Join(names, " ")
 }
 
 // finish sets what only lasts from here on: a change of user ids would undo

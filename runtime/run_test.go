@@ -97,10 +97,28 @@ func run(t *testing.T, spec *specs.Spec) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return launchPlan(t, p, nil)
+	return launchPaused(t, p, nil, preparing(spec))
+}
+
+// preparing is the launcher's part of a plan without hooks.
+func preparing(spec *specs.Spec) launch.Pause {
+	return func(number uint32, c *launch.Child) error {
+		switch number {
+		case PauseMappings:
+			return Prepare(spec, c.Pid)
+		case PauseCreateRuntime: // of the gate
+			return nil
+		}
+		return fmt.Errorf("pause %d", number)
+	}
 }
 
 func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err error) {
+	t.Helper()
+	return launchPaused(t, p, more, nil)
+}
+
+func launchPaused(t *testing.T, p *plan.Plan, more map[string]int, pause launch.Pause) (r result, err error) {
 	t.Helper()
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
@@ -133,7 +151,7 @@ func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err 
 		}
 		inputs = append(inputs, fd)
 	}
-	r, err = start(t, p, inputs)
+	r, err = start(t, p, inputs, pause)
 	for i, w := range outputs {
 		w.Close()
 		text := <-texts[i]
@@ -146,7 +164,7 @@ func launchPlan(t *testing.T, p *plan.Plan, more map[string]int) (r result, err 
 	return r, err
 }
 
-func start(t *testing.T, p *plan.Plan, inputs []int) (r result, err error) {
+func start(t *testing.T, p *plan.Plan, inputs []int, pause launch.Pause) (r result, err error) {
 	t.Helper()
 	prog, err := launch.New(p.Encode(), inputs, false)
 	if err != nil {
@@ -161,14 +179,14 @@ func start(t *testing.T, p *plan.Plan, inputs []int) (r result, err error) {
 	err = prog.Run(plan.Host)
 	var child *launch.Child
 	if err == nil {
-		child, err = prog.Start(nil)
+		child, err = prog.Start(pause)
 	}
 	var f *launch.Failure
 	if errors.As(err, &f) {
 		return r, Failed(p, f.Step, f.Errno, f.Exec)
 	}
 	if err != nil {
-		t.Fatal(err)
+		return r, err
 	}
 	unix.Close(child.Pidfd)
 	if _, err := unix.Wait4(child.Pid, &r.status, 0, nil); err != nil {
@@ -410,7 +428,7 @@ func TestSysctls(t *testing.T) {
 	if out != "0\n4096\n" {
 		t.Errorf("got %q", out)
 	}
-	for _, key := range []string{"kernel.core_pattern", "vm.overcommit_memory", "net.ipv4/ip_forward", "net.a=1+kernel.core_pattern", "net..x"} {
+	for _, key := range []string{"kernel.core_pattern", "vm.overcommit_memory", "net/../kernel/core_pattern", "net..x", "./net/x", "kernel", "net.a=1+kernel.core_pattern", "net..x"} {
 		spec := ordinary("/", "true")
 		spec.Linux.Sysctl = map[string]string{key: "1"}
 		if _, err := Compile(spec, Host{LastCap: 40}, Options{}); !errors.Is(err, ErrSpec) {

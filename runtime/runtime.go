@@ -24,8 +24,14 @@ var ErrSpec = errors.New("bad specification")
 
 // Host is what Compile has to know of the machine.
 type Host struct {
-	Cgroup  cgroup.Layout
-	LastCap int // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	Cgroup cgroup.Layout
+	// Rootless says that the caller is not the root of the machine: an
+	// ordinary user, or root in a user namespace.
+	Rootless bool
+	LastCap  int    // highest capability of the kernel, /proc/sys/kernel/cap_last_cap
+	Denied   uint64 // capabilities that this process does not have itself, a bit for each
+	// The security modules that the kernel runs with.
+	AppArmor, SELinux bool
 }
 
 // Filter is a compiled seccomp filter, see package seccomp.
@@ -65,6 +71,9 @@ type Options struct {
 	// Engine says that another engine looks after the container's cgroup,
 	// see cgroup.Options.
 	Engine bool
+	// Scope says that systemd makes the cgroup, around the child: the plan
+	// does not, and pauses for it (PauseCgroup).
+	Scope bool
 	// Bundle is the directory that a relative Spec.Root.Path, and relative
 	// sources of bind mounts, are meant from. If empty, they are refused.
 	Bundle string
@@ -83,6 +92,9 @@ type Options struct {
 	// PreserveFDs is the number of descriptors, from 3 on, that the launcher
 	// was started with and that stay open for the program.
 	PreserveFDs int
+	// Subgroups, for CompileExec, are groups below the container's into which
+	// the process is put, as cgroup.Layout.Enter takes them.
+	Subgroups []string
 	// Init makes the program handed as InputInit PID 1, with the user's
 	// command as its arguments.
 	Init bool
@@ -91,7 +103,7 @@ type Options struct {
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
 const (
 	InputRoot    = "root"    // detached mount of the root filesystem
-	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2
+	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2; if it is one of these, then in its place
 	InputStdout  = "stdout"  // …
 	InputStderr  = "stderr"  // …
 	InputConsole = "console" // socket that takes the terminal's master side
@@ -110,6 +122,8 @@ const (
 	// PauseMappings: write uid_map, gid_map and setgroups of the new user
 	// namespace, timens_offsets of the new time namespace.
 	PauseMappings = iota + 1
+	// PauseCgroup, with Options.Scope: put the child into its cgroups.
+	PauseCgroup
 	// PauseCreateRuntime: all namespaces exist, nothing is mounted yet. For
 	// hooks prestart and createRuntime, and network devices.
 	PauseCreateRuntime
@@ -128,6 +142,8 @@ type compiler struct {
 	host Host
 	opt  Options
 
+	spaces spaces
+
 	root   plan.Slot // the root filesystem, O_PATH
 	procfs plan.Slot // the container's own procfs, or NoSlot
 	sysfs  plan.Slot // the container's own sysfs, or NoSlot
@@ -138,14 +154,17 @@ type compiler struct {
 	init   plan.Slot    // InputInit
 	gate   [2]plan.Slot // InputGate, InputStarted
 	target plan.Slot    // InputTarget
+	spread uint64       // Spec.Linux.RootfsPropagation, MS_*
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
+	late    []readonly
 }
 
 // Compile writes the plan for a container. Errors wrap ErrSpec.
 func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	c := &compiler{spec: spec, host: host, opt: opt}
 	c.procfs, c.sysfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot, plan.NoSlot
+	c.sources = make(map[int]plan.Slot)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -154,17 +173,22 @@ func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags, err := c.namespaces(joined)
-	if err != nil {
-		return nil, err
-	}
+	flags := c.namespaces(joined)
 	for _, part := range []func() error{
-		c.rootfs, c.mounts, c.devices, c.terminal, c.procfsWrites,
-		c.masks, c.pivot, c.loopback, c.process,
+		c.labels, c.attributes, c.createRuntime, c.rootfs, c.becomeRoot, c.mounts, c.devices, c.terminal, c.procfsWrites,
+		c.masks, c.createContainer, c.pivot, c.loopback, c.process,
 	} {
 		if err := part(); err != nil {
 			return nil, err
 		}
+	}
+	return c.finished(flags, joined)
+}
+
+// finished gives the plan, if what was written is one.
+func (c *compiler) finished(flags uint64, joined cgroup.Joined) (*plan.Plan, error) {
+	if err := c.b.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSpec, err)
 	}
 	return c.b.Plan(flags, joined.Slot), nil
 }
@@ -181,24 +205,30 @@ func (c *compiler) check() error {
 		return specError("root is missing")
 	case s.Linux == nil:
 		return specError("linux is missing")
-	case s.Hooks != nil:
-		return specError("hooks are not supported yet")
-	case len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0:
-		return specError("user namespaces are not supported yet")
+	case parts(s) > maxParts:
+		return specError("more than %d mounts, devices, paths and the like", maxParts)
 	case len(s.Linux.NetDevices) > 0:
 		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
 		return specError("linux.intelRdt is not supported yet")
-	case s.Linux.MemoryPolicy != nil:
-		return specError("linux.memoryPolicy is not supported yet")
-	case s.Linux.Personality != nil:
-		return specError("linux.personality is not supported yet")
-	case len(s.Linux.TimeOffsets) > 0:
-		return specError("linux.timeOffsets is not supported yet")
-	case s.Linux.MountLabel != "":
-		return specError("linux.mountLabel: the kernel has no SELinux here")
 	}
-	return checkProcess(s.Process)
+	if err := checkProcess(s.Process); err != nil {
+		return err
+	}
+	return c.checkNamespaces()
+}
+
+// maxParts bounds the length of a plan. Nobody comes near.
+const maxParts = 8192
+
+// parts counts what a plan has steps of its own for.
+func parts(s *specs.Spec) int {
+	n := len(s.Mounts) + len(s.Process.Rlimits) + len(s.Linux.Devices) + len(s.Linux.Sysctl) +
+		len(s.Linux.MaskedPaths) + len(s.Linux.ReadonlyPaths)
+	for _, m := range s.Mounts {
+		n += len(m.Options)
+	}
+	return n
 }
 
 func specError(format string, args ...any) error {
@@ -232,7 +262,7 @@ func (c *compiler) stdio(p *specs.Process) {
 // cgroup puts the container under its limits from birth.
 func (c *compiler) cgroup() (cgroup.Joined, error) {
 	l := c.spec.Linux
-	if l.CgroupsPath == "" {
+	if l.CgroupsPath == "" || c.opt.Scope {
 		return cgroup.Joined{Slot: plan.NoSlot}, nil
 	}
 	joined, err := c.host.Cgroup.Plan(&c.b, l.CgroupsPath, l.Resources,

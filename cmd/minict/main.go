@@ -16,6 +16,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"minict/cmd/minict/oci"
 )
 
 // version is set by the linker.
@@ -23,5 +25,8 @@ var version = "devel"
 
 func main() {
 	unix.Umask(0o022) // modes are as they are written down, whoever calls
+	if args, ok := oci.Arguments(os.Args); ok {
+		os.Exit(oci.Main(version, args, oci.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }

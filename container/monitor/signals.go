@@ -6,11 +6,13 @@ import (
 	"minict/internal/caught"
 )
 
-// catch makes SIGTERM an event for the loop. All other signals are blocked
-// since before the program began (package attach), and SIGTERM was too. They
-// are not ignored: that would be passed on to the container.
+// catch makes SIGTERM an event for the loop. All signals are blocked since
+// before the program began (package attach), as far as Go's runtime lets them:
+// those that it wants to see must not end the monitor. They are not ignored,
+// which would be passed on to the container.
 func (m *monitor) catch() (err error) {
-	if m.signals, err = caught.Catch(unix.SIGTERM); err != nil {
+	m.signals, err = caught.Catch(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
+	if err != nil {
 		return err
 	}
 	var term unix.Sigset_t
@@ -38,9 +40,9 @@ func (s *signalled) ready(int16) {
 // from the keyboard of the container; a monitor of its own is told to end.
 func (m *monitor) act(n unix.Signal) {
 	switch {
-	case !m.inside:
-		m.terminate()
-	case m.main.running():
+	case m.inside && m.main.running():
 		m.main.signal(n, true)
+	case !m.inside && n == unix.SIGTERM:
+		m.terminate()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// weight converts cpu.shares (2 to 262144, default 1024) to cpu.weight (1 to
+// Weight converts cpu.shares (2 to 262144, default 1024) to cpu.weight (1 to
 // 10000, default 100).
 //
 // Both scales are meant logarithmically, so the conversion maps the logs: a
@@ -14,7 +14,7 @@ import (
 // runc 1.3.2 and crun 1.23 changed to; before, both drew a straight line,
 // 1+((shares-2)*9999)/262142, which made 39 of the default and so put a
 // default container far behind its neighbours. 0 means "not set" for both.
-func weight(shares uint64) uint64 {
+func Weight(shares uint64) uint64 {
 	switch {
 	case shares == 0:
 		return 0

@@ -101,8 +101,8 @@ var ordinary = []rule{
 // them. They come last: version 1 can't except anything from them.
 var nodes = []rule{{true, 'c', anyNumber, anyNumber, accessMknod}, {true, 'b', anyNumber, anyNumber, accessMknod}}
 
-// extended is the filter with what an engine expects. The rules that it gives
-// itself come after those for ordinary devices, and so have the last word.
+// extended is the filter with what an engine expects, but for the devices that
+// a rule of its own denies.
 func (f *filter) extended() *filter {
 	switch {
 	case f == nil:
@@ -110,7 +110,14 @@ func (f *filter) extended() *filter {
 	case f.allowed:
 		return f
 	}
-	return &filter{rules: slices.Concat(ordinary, f.rules, nodes)}
+	rules := slices.Clone(f.rules)
+	for _, r := range ordinary {
+		denied := func(own rule) bool { return !own.allow && own.meets(r) }
+		if !slices.ContainsFunc(f.rules, denied) {
+			rules = append(rules, r)
+		}
+	}
+	return &filter{rules: append(rules, nodes...)}
 }
 
 // deviceFilter gives the filter, or nil if there is to be none.

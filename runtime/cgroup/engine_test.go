@@ -152,7 +152,7 @@ func TestEngineFilter(t *testing.T) {
 		{"nothing", []specs.LinuxDeviceCgroup{deny}, accessAll, accessAll, accessMknod},
 		{"everything", []specs.LinuxDeviceCgroup{allow}, accessAll, accessAll, accessAll},
 		{"one more", []specs.LinuxDeviceCgroup{deny, fuse}, accessAll, accessAll, accessAll},
-		{"one less", []specs.LinuxDeviceCgroup{deny, noZero}, accessAll, accessMknod | accessRead, accessMknod},
+		{"one less", []specs.LinuxDeviceCgroup{deny, noZero}, accessAll, accessMknod, accessMknod},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -196,6 +196,42 @@ func TestEnterBelow(t *testing.T) {
 			var b plan.Builder
 			if _, err := l.Enter(&b, x.path, bad); !errors.Is(err, ErrPath) {
 				t.Errorf("%q: %v", bad, err)
+			}
+		}
+	})
+}
+
+// systemd makes the group with a process in it, in one hierarchy.
+func TestAdopt(t *testing.T) {
+	everywhere(t, Pids|Freezer, func(t *testing.T, l Layout) {
+		one := l
+		one.V1 = nil
+		for _, h := range l.V1 {
+			if l.Unified == "" && h.Controllers&Freezer != 0 {
+				one.V1 = []Hierarchy{h}
+			}
+		}
+		x := start(t, one, nil, "fork", "2").ready()
+		c, err := Open(l, x.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Close()
+		x.Cgroup, x.layout = c, l
+		r := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(55))}}
+		if err := c.Adopt(r, Options{Engine: true, Optional: Devices}); err != nil {
+			t.Fatal(err)
+		}
+		x.expect(Pids, "pids.max", "55", "pids.max", "55")
+		for _, m := range l.mounts() {
+			d := dir{m, nil}
+			if d.f, err = openGroup(m.mount, x.path); err != nil {
+				t.Fatal(err)
+			}
+			pids, err := d.procs(d.f)
+			d.f.Close()
+			if err != nil || len(pids) != 3 {
+				t.Errorf("%s has %v, %v", m.mount, pids, err)
 			}
 		}
 	})

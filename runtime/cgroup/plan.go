@@ -104,11 +104,13 @@ type mounted struct {
 
 func (l Layout) mounts() []mounted {
 	list := make([]mounted, 0, len(l.V1)+1)
+	two := l.Available | implicit
 	for _, h := range l.V1 {
 		list = append(list, mounted{h.Mount, false, h.Controllers})
+		two &^= h.Controllers
 	}
 	if l.Unified != "" {
-		list = append(list, mounted{l.Unified, true, l.Available | implicit})
+		list = append(list, mounted{l.Unified, true, two})
 	}
 	return list
 }
@@ -154,7 +156,7 @@ func (l Layout) groups(r *specs.LinuxResources, opt Options) ([]*group, error) {
 			}
 		}
 		for _, w := range writes {
-			if w.set == 0 && m.v2 || w.set&m.set != 0 && !(m.v2 && l.has(w.set)) {
+			if w.set == 0 && m.v2 || w.set&m.set != 0 {
 				g.writes = append(g.writes, w)
 			}
 		}

@@ -313,13 +313,13 @@ func TestConversions(t *testing.T) {
 	for shares, want := range map[uint64]uint64{
 		0: 0, 1: 1, 2: 1, 102: 17, 512: 59, 1024: 100, 2000: 170, 2048: 174, 262143: 10000, 262144: 10000, 1 << 40: 10000,
 	} {
-		if got := weight(shares); got != want {
-			t.Errorf("weight(%d) = %d, want %d", shares, got, want)
+		if got := Weight(shares); got != want {
+			t.Errorf("Weight(%d) = %d, want %d", shares, got, want)
 		}
 	}
 	for last, shares := uint64(0), uint64(0); shares < 300000; shares++ {
-		if w := weight(shares); w < last || w > 10000 {
-			t.Fatalf("weight(%d) = %d after %d", shares, w, last)
+		if w := Weight(shares); w < last || w > 10000 {
+			t.Fatalf("Weight(%d) = %d after %d", shares, w, last)
 		} else {
 			last = w
 		}

@@ -49,7 +49,7 @@ func (l *Layout) probeUnified() error {
 	}
 	l.Available = parseSet(string(list), " ")
 	list, err = readPath(l.Unified + Usual + "/cgroup.subtree_control")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // root's, to an ordinary user
 		return err
 	}
 	l.Enabled = parseSet(string(list), " ")

@@ -190,7 +190,7 @@ func (w *writer) cpu2(c *specs.LinuxCPU, shares, quota, period bool) {
 		w.add(CPU, "cpu.idle", strconv.FormatInt(*c.Idle, 10), "idle", whyIdle)
 	}
 	if shares && !idle(c) {
-		w.add(CPU, "cpu.weight", strconv.FormatUint(weight(*c.Shares), 10), "cpu share", whyShare)
+		w.add(CPU, "cpu.weight", strconv.FormatUint(Weight(*c.Shares), 10), "cpu share", whyShare)
 	}
 	if quota || period {
 		value := w.current.cpuMax

@@ -26,22 +26,40 @@ func (c *Cgroup) Update(r *specs.LinuxResources) error {
 	return nil
 }
 
+// Adopt does for a group that exists, and has processes, what Plan does for a
+// new one: it was made by systemd.
+func (c *Cgroup) Adopt(r *specs.LinuxResources, opt Options) error {
+	if err := c.apply(r, opt); err != nil {
+		return fmt.Errorf("limit cgroup %s: %w", c.path, err)
+	}
+	return nil
+}
+
 func (c *Cgroup) update(r *specs.LinuxResources) error {
 	if r == nil {
 		return nil
 	}
-	list, err := c.layout.writes(r, 0, c.current())
-	if err != nil {
-		return err
-	}
-	filter, err := c.layout.deviceFilter(r, Options{})
-	if err != nil {
-		return err
-	}
 	if err := c.checkUsage(r.Memory); err != nil {
 		return err
 	}
+	return c.apply(r, Options{})
+}
+
+func (c *Cgroup) apply(r *specs.LinuxResources, opt Options) error {
+	list, err := c.layout.writes(r, opt.Optional, c.current())
+	if err != nil {
+		return err
+	}
+	filter, err := c.layout.deviceFilter(r, opt)
+	if err != nil {
+		return err
+	}
 	need := needs(list)
+	if opt.Engine {
+		for _, h := range c.layout.V1 {
+			need |= h.Controllers
+		}
+	}
 	if filter != nil {
 		need |= Devices
 	}

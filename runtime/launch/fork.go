@@ -45,14 +45,14 @@ func (b *birth) shareMemory() {
 func (b *birth) fork(m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
 	var all, old uint64
 	all = ^all
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+	rawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	if b.args.Flags&unix.CLONE_VM != 0 {
 		pid, errno = cloneShared(&b.args, cloneArgsSize, m, ops)
 	} else {
 		pid, errno = cloneCopy(&b.args, m, ops)
 	}
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+	rawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return pid, errno
 }
@@ -63,7 +63,7 @@ func (b *birth) fork(m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
 //go:noinline
 //go:norace
 func cloneCopy(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
-	pid, _, errno = unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0)
+	pid, _, errno = rawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), cloneArgsSize, 0, 0, 0, 0)
 	if errno == 0 && pid == 0 {
 		becomeChild(m, ops)
 	}
@@ -77,20 +77,40 @@ func cloneCopy(args *cloneArgs, m *machine, ops uintptr) (pid uintptr, errno uni
 func cloneShared(args *cloneArgs, size uintptr, m *machine, ops uintptr) (pid uintptr, errno unix.Errno)
 
 // becomeChild works off the operations, the last of which is execve, and
-// reports the one that failed.
+// reports the one that failed. What it calls beside that is not inlined: the
+// linker counts its frame to the depth of the deepest operation.
 //
 //go:nosplit
 //go:norace
 func becomeChild(m *machine, ops uintptr) {
-	unix.RawSyscall(unix.SYS_CLOSE, m.other, 0, 0) // or the launcher's end would not be seen
-	m.defaultSignals()
+	m.begin()
 	failed, errno := m.run(ops)
+	m.end(ops, failed, errno)
+}
+
+// begin makes the child a process of its own: without the launcher's end of the
+// link, or that one's end would not be seen, and with default signals.
+//
+//go:nosplit
+//go:noinline
+//go:norace
+func (m *machine) begin() {
+	rawSyscall6(unix.SYS_CLOSE, m.other, 0, 0, 0, 0, 0)
+	m.defaultSignals()
+}
+
+// end is the end of a child that has not become a program.
+//
+//go:nosplit
+//go:noinline
+//go:norace
+func (m *machine) end(ops, failed uintptr, errno unix.Errno) {
 	if failed == 0 {
 		failed, errno = ops, unix.ENOEXEC // a plan without execve
 	}
 	m.fail(failed, errno)
 	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+		rawSyscall6(unix.SYS_EXIT_GROUP, 1, 0, 0, 0, 0, 0)
 	}
 }
 
@@ -103,6 +123,6 @@ func becomeChild(m *machine, ops uintptr) {
 func (m *machine) defaultSignals() {
 	const signals = 64
 	for n := uintptr(1); n <= signals; n++ { // SIGKILL and SIGSTOP are refused, and have it
-		unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&m.action)), 0, 8, 0, 0)
+		rawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&m.action)), 0, 8, 0, 0)
 	}
 }

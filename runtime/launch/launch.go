@@ -210,13 +210,15 @@ func (p *Program) clone(ops int) (*Child, unix.Errno) {
 // program: it is the first process of a PID namespace, and waits for nobody.
 // Then it may share the launcher's memory. One that enters a container where
 // others are already gets a copy: whoever got at it there would get at the
-// launcher.
+// launcher. And who has its memory from somebody else can't join a user or time
+// namespace.
 func (p *Program) alone() bool {
 	if p.loaded.CloneFlags&unix.CLONE_NEWPID == 0 {
 		return false
 	}
 	for i := range p.loaded.Ops[plan.Child] {
-		if call := p.loaded.Ops[plan.Child][i].Call; call == plan.Pause || call == plan.Gate {
+		switch p.loaded.Ops[plan.Child][i].Call {
+		case plan.Pause, plan.Gate, unix.SYS_SETNS:
 			return false
 		}
 	}

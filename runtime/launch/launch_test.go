@@ -167,13 +167,18 @@ func TestWalk(t *testing.T) {
 		{"/a/b/c", plan.WalkDir, "a/b/c", 0},
 		{"x/y", plan.WalkFile, "x/y", 0},
 		{"/link/d", plan.WalkDir, "real/d", 0},
-		{"/up/up/e", plan.WalkDir, "up2/e", unix.ENOENT},
-		{"/out/f", plan.WalkDir, "f", unix.ENOENT},
+		// Links that lead nowhere, in the root: the way is made there.
+		{"/up/up/e", plan.WalkDir, "outside/up/e", 0},
+		{"/out/f", plan.WalkDir, "OUTSIDE/f", 0},
 		{"/absent", plan.WalkExisting, "", unix.ENOENT},
 		{"/file", plan.WalkDir, "", unix.ENOTDIR},
 		{"/file/sub", plan.WalkFile, "", unix.ENOTDIR},
-		{"/dangling", plan.WalkFile, "", unix.ENOENT},
-		{"/dangling/z", plan.WalkDir, "", unix.ENOENT},
+		{"/dangling", plan.WalkFile, "outside/nothing", 0},
+		{"/dangling/z", plan.WalkDir, "outside/nothing/z", 0},
+		{"/first/er/z", plan.WalkFile, "real/deep/er/z", 0},
+		{"/dangling", plan.WalkDir | plan.WalkPlain, "", unix.ELOOP},
+		{"/dangling", plan.WalkExisting, "", unix.ENOENT},
+		{"/loop/z", plan.WalkDir, "", unix.ELOOP},
 		{"/", plan.WalkDir, ".", 0},
 		{"/root/h", plan.WalkDir, "h", 0},
 		{"/plain/i", plan.WalkDir | plan.WalkPlain, "plain/i", 0},
@@ -183,6 +188,7 @@ func TestWalk(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {
 			top := t.TempDir()
+			tt.made = strings.Replace(tt.made, "OUTSIDE", top+"/outside", 1)
 			root := filepath.Join(top, "root")
 			for _, err := range []error{
 				os.MkdirAll(filepath.Join(root, "real"), 0o755),
@@ -192,6 +198,8 @@ func TestWalk(t *testing.T) {
 				os.Symlink(top+"/outside", filepath.Join(root, "out")),
 				os.Symlink("../../outside", filepath.Join(root, "up")),
 				os.Symlink("../outside/nothing", filepath.Join(root, "dangling")),
+				os.Symlink("link/deep", filepath.Join(root, "first")),
+				os.Symlink("loop", filepath.Join(root, "loop")),
 				os.Mkdir(filepath.Join(top, "outside"), 0o755),
 			} {
 				if err != nil {

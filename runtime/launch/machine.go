@@ -12,7 +12,7 @@ import (
 // forked from a threaded Go program: there is one thread, and no Go runtime
 // behind it. So everything below is nosplit (the stack may not grow),
 // allocates nothing, locks nothing, and makes system calls only by
-// RawSyscall; the linker checks the depth of the stack.
+// rawSyscall6; the linker checks the depth of the stack.
 type machine struct {
 	ops    unsafe.Pointer // of the phase being carried out, []plan.Op
 	data   uintptr
@@ -30,6 +30,11 @@ type machine struct {
 	action [4]uint64 // struct sigaction: SIG_DFL, nothing masked
 	word   byte
 	after  afterGate
+	copier copier
+	// Of walk: the target of a link, and the path as it goes on from there.
+	links  uintptr
+	target [unix.PathMax]byte
+	ways   [2][2 * unix.PathMax]byte
 }
 
 // report is memory shared by the launcher and the child.
@@ -134,10 +139,14 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		return 0, expect(uint32(*(*byte)(address(a[0]))) == uint32(a[1]), a[2])
 	case plan.Expect32:
 		return 0, expect(*(*uint32)(address(a[0]))&uint32(a[2]) == uint32(a[1]), a[3])
+	case plan.Differ:
+		return 0, expect(*(*uint64)(address(a[0])) != *(*uint64)(address(a[1])), a[2])
 	case plan.CloseFrom:
 		return 0, m.closeFrom()
 	case plan.Rmdir:
 		return 0, rmdir(a[0])
+	case plan.Copy:
+		return 0, m.copyTree()
 	case plan.Pause:
 		return 0, m.pause()
 	case plan.Gate:
@@ -146,7 +155,7 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		m.report.Ready = 1
 	}
 	for {
-		r, _, e := unix.RawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
+		r, _, e := rawSyscall6(uintptr(op.Call), a[0], a[1], a[2], a[3], a[4], a[5])
 		// Go's runtime signals its threads, and a memory limit that is being
 		// written takes a signal for a reason to stop.
 		if e != unix.EINTR || op.Call != unix.SYS_WRITE {
@@ -172,7 +181,7 @@ func (m *machine) closeFrom() unix.Errno {
 			}
 		}
 		if kept > first {
-			if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE_RANGE, first, kept-1, 0); errno != 0 {
+			if _, _, errno := rawSyscall6(unix.SYS_CLOSE_RANGE, first, kept-1, 0, 0, 0, 0); errno != 0 {
 				return errno
 			}
 		}
@@ -200,13 +209,13 @@ func expect(ok bool, errno uintptr) unix.Errno {
 //go:norace
 func (m *machine) fork(flags uintptr) (uintptr, unix.Errno) {
 	// The kernel reports it: this process may be killed before it could.
-	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, flags|unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID,
+	pid, _, errno := rawSyscall6(unix.SYS_CLONE, flags|unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID,
 		0, uintptr(unsafe.Pointer(&m.report.Pid)), 0, 0, 0)
 	if errno != 0 || pid == 0 {
 		return 0, errno
 	}
 	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		rawSyscall6(unix.SYS_EXIT_GROUP, 0, 0, 0, 0, 0, 0)
 	}
 }
 
@@ -215,7 +224,7 @@ func (m *machine) fork(flags uintptr) (uintptr, unix.Errno) {
 //go:nocheckptr
 func (m *machine) clock(step uint16) {
 	var now [2]uint64 // struct timespec
-	unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0)
+	rawSyscall6(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0, 0, 0, 0)
 	*(*uint64)(unsafe.Add(unsafe.Pointer(&m.report.Began), uintptr(step)*8)) = now[0]*1e9 + now[1]
 }
 

@@ -23,9 +23,9 @@ func (m *machine) pause() unix.Errno {
 	m.word = byte(m.args[0])
 	var errno unix.Errno
 	if message := m.args[1]; message != 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, m.link, message, unix.MSG_NOSIGNAL)
+		_, _, errno = rawSyscall6(unix.SYS_SENDMSG, m.link, message, unix.MSG_NOSIGNAL, 0, 0, 0)
 	} else {
-		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, m.link, uintptr(unsafe.Pointer(&m.word)), 1, unix.MSG_NOSIGNAL, 0, 0)
+		_, _, errno = rawSyscall6(unix.SYS_SENDTO, m.link, uintptr(unsafe.Pointer(&m.word)), 1, unix.MSG_NOSIGNAL, 0, 0)
 	}
 	if errno != 0 {
 		return unix.ECONNRESET
@@ -39,7 +39,7 @@ func (m *machine) pause() unix.Errno {
 //go:norace
 func (m *machine) await(fd uintptr) unix.Errno {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&m.word)), 1)
+		n, _, errno := rawSyscall6(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&m.word)), 1, 0, 0, 0)
 		switch {
 		case errno == unix.EINTR:
 		case errno == 0 && n == 0:
@@ -57,13 +57,13 @@ func (m *machine) await(fd uintptr) unix.Errno {
 func (m *machine) gate() unix.Errno {
 	gate := m.args[0]
 	m.started = m.args[1]
-	if _, _, errno := unix.RawSyscall(unix.SYS_FCNTL, m.started, unix.F_SETFD, unix.FD_CLOEXEC); errno != 0 {
+	if _, _, errno := rawSyscall6(unix.SYS_FCNTL, m.started, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0, 0); errno != 0 {
 		return errno
 	}
 	m.report.Ready = 1
-	unix.RawSyscall(unix.SYS_CLOSE, m.link, 0, 0)
+	rawSyscall6(unix.SYS_CLOSE, m.link, 0, 0, 0, 0, 0)
 	errno := m.await(gate)
-	unix.RawSyscall(unix.SYS_CLOSE, gate, 0, 0)
+	rawSyscall6(unix.SYS_CLOSE, gate, 0, 0, 0, 0, 0)
 	return errno
 }
 
@@ -88,7 +88,7 @@ func (m *machine) fail(number uintptr, errno unix.Errno) {
 	if isExec(op) {
 		m.after.Exec = 1
 	}
-	unix.RawSyscall(unix.SYS_WRITE, m.started, uintptr(unsafe.Pointer(&m.after)), unsafe.Sizeof(m.after))
+	rawSyscall6(unix.SYS_WRITE, m.started, uintptr(unsafe.Pointer(&m.after)), unsafe.Sizeof(m.after), 0, 0, 0)
 }
 
 // Started waits until a child that waited at its gate has become its program,

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"syscall" // its RawSyscall is one frame less deep than package unix's
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +34,29 @@ func (m *machine) walk() (uintptr, unix.Errno) {
 	if errno != unix.ENOENT || kind == plan.WalkExisting {
 		return fd, errno
 	}
+	for m.links = 0; m.links < maxLinks; m.links++ {
+		fd, errno = m.makeWay(kind == plan.WalkFile)
+		if errno != isLink {
+			return fd, errno
+		}
+	}
+	return 0, unix.ELOOP
+}
+
+// maxLinks is how many links that lead nowhere a path may have, as many as the
+// kernel follows of all (path_resolution(7)).
+const maxLinks = 40
+
+// isLink says that a path goes on by a link, and was written anew.
+const isLink = unix.ERESTART
+
+// makeWay makes what is missing of the path, the last of it a directory or a
+// file.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) makeWay(file bool) (fd uintptr, errno unix.Errno) {
 	parent := m.args[0]
 	for end := m.args[1]; ; {
 		name := skipSlashes(end)
@@ -45,20 +67,79 @@ func (m *machine) walk() (uintptr, unix.Errno) {
 		cut := *(*byte)(address(end))
 		last := *(*byte)(address(skipSlashes(end))) == 0
 		*(*byte)(address(end)) = 0
-		how.Flags |= unix.O_DIRECTORY
-		if last && kind == plan.WalkFile {
-			how.Flags &^= unix.O_DIRECTORY
+		m.how.Flags |= unix.O_DIRECTORY
+		if last && file {
+			m.how.Flags &^= unix.O_DIRECTORY
 		}
 		fd, errno = m.step(parent, name)
+		if errno == unix.ENOENT && m.how.Resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
+			errno = m.readLink(parent, name)
+		}
 		*(*byte)(address(end)) = cut
 		if parent != m.args[0] {
-			syscall.RawSyscall(unix.SYS_CLOSE, parent, 0, 0)
+			rawSyscall6(unix.SYS_CLOSE, parent, 0, 0, 0, 0, 0)
+		}
+		if errno == isLink {
+			return 0, m.follow(name, end)
 		}
 		if errno != 0 || last {
 			return fd, errno
 		}
 		parent = fd
 	}
+}
+
+// readLink reads a link whose target is missing. The way goes on there, as it
+// does for programs in the container: an image has /var/run as a link to /run,
+// and perhaps no /run.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) readLink(parent, name uintptr) unix.Errno {
+	n, _, errno := rawSyscall6(unix.SYS_READLINKAT, parent, name,
+		uintptr(unsafe.Pointer(&m.target)), unsafe.Sizeof(m.target)-1, 0, 0)
+	if errno != 0 {
+		return unix.ENOENT // as it was: no link either
+	}
+	*(*byte)(unsafe.Add(unsafe.Pointer(&m.target), n)) = 0
+	return isLink
+}
+
+// follow writes the path anew with the target of a link in the place of its
+// name. A relative one is meant from the directory that the link is in, an
+// absolute one from the root; where that is, the kernel is asked again.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) follow(name, end uintptr) unix.Errno {
+	to := uintptr(unsafe.Pointer(&m.ways)) + m.links%2*unsafe.Sizeof(m.ways[0])
+	begin, limit := to, to+unsafe.Sizeof(m.ways[0])
+	if m.target[0] != '/' {
+		to = write(to, limit, m.args[1], name)
+	}
+	to = write(to, limit, uintptr(unsafe.Pointer(&m.target)), 0)
+	if to = write(to, limit, end, 0); to >= limit {
+		return unix.ENAMETOOLONG
+	}
+	*(*byte)(address(to)) = 0
+	m.args[1] = begin
+	return isLink
+}
+
+// write copies bytes up to the address until, or up to a zero byte.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func write(to, limit, from, until uintptr) uintptr {
+	for to < limit && from != until && *(*byte)(address(from)) != 0 {
+		*(*byte)(address(to)) = *(*byte)(address(from))
+		to++
+		from++
+	}
+	return to
 }
 
 // step opens the path as far as it is cut, of which name is the last component
@@ -72,12 +153,12 @@ func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
 		return fd, errno
 	}
 	if m.how.Flags&unix.O_DIRECTORY != 0 {
-		_, _, errno = syscall.RawSyscall(unix.SYS_MKDIRAT, parent, name, m.args[3])
+		_, _, errno = rawSyscall6(unix.SYS_MKDIRAT, parent, name, m.args[3], 0, 0, 0)
 	} else {
 		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		fd, _, errno = syscall.RawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
+		fd, _, errno = rawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
 		if errno == 0 {
-			syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+			rawSyscall6(unix.SYS_CLOSE, fd, 0, 0, 0, 0, 0)
 		}
 	}
 	if errno != 0 && errno != unix.EEXIST {
@@ -95,7 +176,7 @@ func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
 //go:norace
 func (m *machine) openBelow() (uintptr, unix.Errno) {
 	for tries := 0; ; tries++ {
-		fd, _, errno := syscall.RawSyscall6(unix.SYS_OPENAT2, m.args[0], m.args[1],
+		fd, _, errno := rawSyscall6(unix.SYS_OPENAT2, m.args[0], m.args[1],
 			uintptr(unsafe.Pointer(&m.how)), unsafe.Sizeof(m.how), 0, 0)
 		if errno != unix.EAGAIN || tries == 128 {
 			return fd, errno
@@ -120,7 +201,7 @@ func skipSlashes(a uintptr) uintptr {
 func rmdir(path uintptr) unix.Errno {
 	for ms := int64(1); ; ms *= 2 {
 		at := unix.AT_FDCWD
-		_, _, errno := syscall.RawSyscall(unix.SYS_UNLINKAT, uintptr(at), path, unix.AT_REMOVEDIR)
+		_, _, errno := rawSyscall6(unix.SYS_UNLINKAT, uintptr(at), path, unix.AT_REMOVEDIR, 0, 0, 0)
 		if errno == 0 || errno == unix.ENOENT {
 			return 0
 		}
@@ -128,6 +209,6 @@ func rmdir(path uintptr) unix.Errno {
 			return errno
 		}
 		pause := unix.Timespec{Sec: ms / 1000, Nsec: ms % 1000 * 1e6}
-		syscall.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+		rawSyscall6(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0, 0, 0, 0)
 	}
 }

@@ -2,12 +2,18 @@ package plan
 
 import (
 	"encoding/binary"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
 	"unsafe"
 )
 
 // Builder makes a plan. The zero value is ready for use. Its methods don't
-// fail: what a plan can express is fixed when the program is written.
+// fail: what a plan can express is fixed when the program is written. What
+// can't be fixed then, Err tells at the end.
 type Builder struct {
+	err     error
 	p       Plan
 	strings map[string]Arg
 	phase   Phase
@@ -43,6 +49,9 @@ func (b *Builder) Str(s string) Arg {
 	}
 	if b.strings == nil {
 		b.strings = make(map[string]Arg)
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		b.err = errors.New(strconv.Quote(s) + " has a zero byte")
 	}
 	a := b.Data(append([]byte(s), 0))
 	b.strings[s] = a
@@ -128,6 +137,15 @@ func (b *Builder) SkipFrom(at int, errnos ...int) {
 // next.
 func (b *Builder) JumpTo(at int) {
 	b.p.ops[b.phase][at].Args[0] = uint64(b.Len() - at - 1)
+}
+
+// Err says why what was built is no plan, or nil: a string has a zero byte, by
+// which it would end, or there are more steps or slots than have numbers.
+func (b *Builder) Err() error {
+	if b.err == nil && (len(b.p.Steps) > math.MaxUint16 || b.p.slots >= int(NoSlot)) {
+		return errors.New("too many steps")
+	}
+	return b.err
 }
 
 // Plan is the finished plan.

@@ -144,6 +144,9 @@ const (
 	// Expect32 (address, value, mask, errno) fails with errno unless the
 	// 32 bits at the address, masked, are the value.
 	Expect32
+	// Differ (address, address, errno) fails with errno if the 64 bits at
+	// both addresses are the same.
+	Differ
 	// CloseFrom (fd, keep, keep) closes all descriptors from fd on, but the
 	// two to be kept (-1: none) and the one by which the launcher learns of
 	// the end of the set-up, which closes by execve.
@@ -164,7 +167,15 @@ const (
 	// execve; see launch.Started. If nobody is left who could open the gate,
 	// it fails with ECONNRESET.
 	Gate
+	// Copy (from, to, what) copies what is in the directory from into the
+	// empty directory to: owners, modes and times, but no extended
+	// attributes; hard links become files of their own. With CopyTop the
+	// directory to also becomes like from itself.
+	Copy
 )
+
+// CopyTop is an option of Copy.
+const CopyTop = 1
 
 // What Walk makes when nothing is there.
 const (

@@ -21,12 +21,14 @@ var rooms = map[string][]string{
 	"overlay":            {"internal"},
 	"network":            {"internal"},
 	"runtime":            {"internal"},
+	"runtime/oci":        {"runtime", "internal"},
 	"image":              {"store", "overlay", "internal"},
 	"container":          {"store", "overlay", "network", "runtime", "internal"},
 	"container/embed":    {}, // the monitor's program
 	"container/wire":     {}, // what the command and its monitor say to each other: both speak it
 	"container/monitor":  {"container/wire", "runtime/plan", "runtime/launch", "internal"},
 	"cmd/minict":         {"container", "image", "store", "overlay", "network", "runtime", "internal"},
+	"cmd/minict/oci":     {"runtime", "internal"}, // engines use the runtime, and know nothing else of minict
 	"cmd/minict-monitor": {"container/monitor", "runtime/plan", "runtime/launch", "internal"},
 	"tests":              {}, // they use the binary, from outside
 }
@@ -39,6 +41,7 @@ var libraries = map[string][]string{
 	"github.com/vishvananda/netlink":         {"network", "tests"},
 	"github.com/google/nftables":             {"network", "tests"},
 	"github.com/elastic/go-seccomp-bpf":      {"runtime/seccomp", "container"},
+	"github.com/godbus/dbus/v5":              {"runtime/systemd"},
 	"github.com/moby/profiles":               {"runtime/seccomp", "container"},
 }
 
@@ -51,6 +54,7 @@ var unreachable = map[string][]string{
 	"overlay":            {"net/http", "text/template"},
 	"runtime":            {"net/http", "text/template"},
 	"container":          {"net/http", "text/template"},
+	"cmd/minict/oci":     {"net/http", "text/template", "github.com/spf13/pflag", "github.com/opencontainers/go-digest"},
 }
 
 const module = "minict"
@@ -200,6 +204,11 @@ func TestTheTableCatches(t *testing.T) {
 		{"container/monitor", "minict/container", false},
 		{"image", "minict/container", false},
 		{"tests", "minict/store", false},
+		{"runtime/oci", "minict/runtime/launch", true},
+		{"runtime/oci", "minict/container", false},
+		{"cmd/minict", "minict/cmd/minict/oci", true},
+		{"cmd/minict/oci", "minict/runtime/oci", true},
+		{"cmd/minict/oci", "minict/container", false},
 		{"container", "github.com/google/go-containerregistry/pkg/name", false},
 		{"image", "github.com/google/go-containerregistry/pkg/name", true},
 		{"container", "github.com/spf13/cobra", false},

@@ -1,0 +1,54 @@
+package oci
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	containers "minict/runtime/oci"
+)
+
+func (a *app) create(f *flags) func([]string) error {
+	var c createFlags
+	c.register(f)
+	return func(args []string) error {
+		_, err := a.createDetached(&c, args[0])
+		return err
+	}
+}
+
+// createDetached creates a container that lives on without this process.
+func (a *app) createDetached(c *createFlags, id string) (*containers.Container, error) {
+	r, err := a.runtime()
+	if err != nil {
+		return nil, err
+	}
+	opt, err := c.options(containers.Streams(a.Streams))
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.dial()
+	defer s.close()
+	if err != nil {
+		return nil, err
+	}
+	opt.Terminal = s.sendTerminal
+	opt.Created = func(pid, pidfd int) error { return c.tell(s, pid, pidfd) }
+	env := opt.Adjust
+	opt.Adjust = func(spec *specs.Spec) error {
+		if err := c.checkTerminal(spec.Process != nil && spec.Process.Terminal, true); err != nil {
+			return err
+		}
+		return env(spec)
+	}
+	made, _, _, err := r.Create(id, opt)
+	return made, err
+}
+
+func (a *app) start(*flags) func([]string) error {
+	return func(args []string) error {
+		c, err := a.container(args[0])
+		if err != nil {
+			return err
+		}
+		return c.Start()
+	}
+}

@@ -1,0 +1,103 @@
+package oci
+
+import (
+	"errors"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	containers "minict/runtime/oci"
+)
+
+func (a *app) runContainer(f *flags) func([]string) error {
+	var c createFlags
+	var keep, noSubreaper bool
+	c.register(f)
+	c.registerDetach(f)
+	f.bool(&keep, "keep", "", "do not remove the container at its end")
+	f.bool(&noSubreaper, "no-subreaper", "", "do not become the parent of processes that lose theirs")
+	return func(args []string) error {
+		if c.detach {
+			return a.runDetached(&c, args[0])
+		}
+		if !noSubreaper {
+			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				return err
+			}
+		}
+		return a.runForeground(&c, args[0], keep)
+	}
+}
+
+func (a *app) runDetached(c *createFlags, id string) error {
+	made, err := a.createDetached(c, id)
+	if err != nil {
+		return err
+	}
+	return a.startOrDelete(made)
+}
+
+// startOrDelete starts a container that nobody would ever start otherwise.
+func (a *app) startOrDelete(c *containers.Container) error {
+	err := c.Start()
+	if err == nil {
+		return nil
+	}
+	r, failed := a.runtime()
+	if failed == nil {
+		failed = r.Delete(c.ID, true)
+	}
+	return errors.Join(err, failed)
+}
+
+// runForeground stays with the container until its end, which becomes its own.
+func (a *app) runForeground(c *createFlags, id string, keep bool) error {
+	r, err := a.runtime()
+	if err != nil {
+		return err
+	}
+	fg := newForeground(a.Streams)
+	defer fg.close()
+	streams, err := fg.streams()
+	if err != nil {
+		return err
+	}
+	opt, err := c.options(streams)
+	if err != nil {
+		return err
+	}
+	s, err := c.dial()
+	defer s.close()
+	if err != nil {
+		return err
+	}
+	opt.Terminal = fg.takeTerminal
+	opt.Created = func(pid, pidfd int) error { return c.tell(s, pid, pidfd) }
+	env := opt.Adjust
+	opt.Adjust = func(spec *specs.Spec) error {
+		terminal := spec.Process != nil && spec.Process.Terminal
+		if err := c.checkTerminal(terminal, false); err != nil {
+			return err
+		}
+		if terminal {
+			fg.size(spec.Process)
+		}
+		return env(spec)
+	}
+	made, pid, pidfd, err := r.Create(id, opt)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if err := a.startOrDelete(made); err != nil {
+		return err
+	}
+	code, err := fg.wait(pid, pidfd)
+	if !keep {
+		err = errors.Join(err, r.Delete(id, true))
+	}
+	if err != nil {
+		return err
+	}
+	return code
+}

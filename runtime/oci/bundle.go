@@ -1,0 +1,68 @@
+package oci
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// maxConfig is the size of the largest config.json, in bytes. Docker's have
+// some 20 KiB, most of them the seccomp profile.
+const maxConfig = 16 << 20
+
+// readConfig reads a bundle's configuration, once: whoever can write to the
+// bundle may change it a moment later.
+func readConfig(bundle string) (*specs.Spec, []byte, error) {
+	name := filepath.Join(bundle, "config.json")
+	raw, err := ReadBounded(name, maxConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := parseConfig(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return spec, raw, nil
+}
+
+func parseConfig(raw []byte) (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if !strings.HasPrefix(spec.Version, "1.") {
+		return nil, fmt.Errorf("%w: ociVersion %q is not supported: it has to be 1.x", ErrConfig, spec.Version)
+	}
+	return &spec, nil
+}
+
+// ReadBounded reads a regular file of at most so many bytes. Nothing else is
+// waited for or drained: neither a fifo nor a device.
+func ReadBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: not a regular file", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("read %s: more than %d bytes", name, limit)
+	}
+	return data, nil
+}

@@ -1,0 +1,196 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime"
+	"minict/runtime/launch"
+)
+
+// CreateOptions are what the command line says beside the bundle.
+type CreateOptions struct {
+	Bundle string // absolute
+	Streams
+	// Terminal is handed the master side of the container's terminal, if
+	// process.terminal asks for one.
+	Terminal func(master *os.File) error
+	// Created is called when the container is there and waits for start:
+	// with its error the container is undone. It may keep neither argument.
+	Created      func(pid, pidfd int) error
+	PreserveFDs  int // descriptors from 3 on that the program gets
+	NoPivot      bool
+	NoNewKeyring bool
+	// Adjust looks at the configuration, and may change it, before it is
+	// used.
+	Adjust func(*specs.Spec) error
+}
+
+// Create makes a container that waits for Start: everything but execve of its
+// program is done. It gives the id and a pidfd of the first process, which is
+// a child of the caller. When it fails, nothing is left; when it is killed, nothing
+// lives on, and the next Create of this name, or Delete, clears the rest.
+//
+// The caller's thread has to be locked (runtime.LockOSThread), and to live as
+// long as Create takes: its end is the end of what is being created.
+func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd int, err error) {
+	if err := CheckID(id); err != nil {
+		return nil, 0, -1, fmt.Errorf("%w: %q", err, id)
+	}
+	spec, raw, err := readConfig(opt.Bundle)
+	if err != nil {
+		return nil, 0, -1, err
+	}
+	if opt.Adjust != nil {
+		if err := opt.Adjust(spec); err != nil {
+			return nil, 0, -1, err
+		}
+	}
+	lock, err := r.claim(id)
+
+	if err != nil {
+		return nil, 0, -1, err
+	}
+	defer lock.Close()
+	c = &Container{ID: id, r: r, dir: r.dir(id)}
+	if pidfd, err = c.create(spec, raw, opt); err != nil {
+		return nil, 0, -1, errors.Join(err, r.remove(id))
+	}
+	return c, c.first.pid, pidfd, nil
+}
+
+func (c *Container) create(spec *specs.Spec, raw []byte, opt CreateOptions) (int, error) {
+	if err := c.prepare(spec, raw, opt); err != nil {
+		return -1, err
+	}
+	child, err := c.launch(spec, opt)
+	if err != nil {
+		return -1, err
+	}
+	if opt.Created != nil {
+		err = opt.Created(child.Pid, child.Pidfd)
+	}
+	if err == nil {
+		err = finish(c.dir)
+	}
+	if err != nil {
+		unix.Close(child.Pidfd)
+		return -1, errors.Join(err, c.undo(child.Pid))
+	}
+	c.complete = true
+	return child.Pidfd, nil
+}
+
+// undo ends what was created, as if it had been started and deleted.
+func (c *Container) undo(pid int) error {
+	err := c.destroy()
+	_, reaped := reap(pid)
+	return errors.Join(err, reaped)
+}
+
+// prepare writes what is kept of the container, before there is any of it.
+func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) error {
+	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
+		return fmt.Errorf("%w: root, process or linux is missing", ErrConfig)
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	path, scope, err := c.r.chooseCgroup(spec.Linux.CgroupsPath, c.ID)
+	if err != nil {
+		return err
+	}
+	spec.Linux.CgroupsPath = path
+	c.record = newRecord(c.ID, opt.Bundle, boot, spec)
+	c.record.Scope = scope
+	if err := os.WriteFile(filepath.Join(c.dir, configFile), raw, 0o600); err != nil {
+		return err
+	}
+	for _, fifo := range []string{gateFile, startedFile} {
+		if err := unix.Mkfifo(filepath.Join(c.dir, fifo), 0o600); err != nil {
+			return &os.PathError{Op: "make fifo", Path: fifo, Err: err}
+		}
+	}
+	return c.record.write(c.dir)
+}
+
+// launch carries the plan out, up to the gate.
+func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, error) {
+	host, err := runtime.Probe()
+	if err != nil {
+		return nil, err
+	}
+	c.groups = &host.Cgroup
+	p, err := runtime.Compile(spec, host, runtime.Options{
+		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
+		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	in, err := opt.Streams.inputs()
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	if err := c.openFifos(in); err != nil {
+		return nil, err
+	}
+	var terminal func() (*os.File, error)
+	if spec.Process.Terminal {
+		if terminal, err = in.addTerminal(); err != nil {
+			return nil, err
+		}
+	}
+	child, err := carryOut(p, in, func(pause uint32, child *launch.Child) error {
+		return c.atPause(pause, child, spec, host)
+	})
+	if err != nil {
+		return nil, c.abandon(err)
+	}
+	if err := passTerminal(terminal, opt.Terminal); err != nil {
+		unix.Close(child.Pidfd)
+		return nil, errors.Join(err, c.undo(child.Pid))
+	}
+	return child, nil
+}
+
+// abandon runs the hooks that tell of the container's end, if others may have
+// told of its begin.
+func (c *Container) abandon(err error) error {
+	if c.first.pid != 0 {
+		c.poststop()
+	}
+	return err
+}
+
+// openFifos opens the gate for the child: to read and to write, so that it
+// never finds the gate's end.
+func (c *Container) openFifos(in *inputs) error {
+	for input, name := range map[string]string{runtime.InputGate: gateFile, runtime.InputStarted: startedFile} {
+		fd, err := unix.Open(filepath.Join(c.dir, name), unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		in.keep(input, fd)
+	}
+	return nil
+}
+
+// passTerminal hands a terminal, if there is one, to who wants it.
+func passTerminal(take func() (*os.File, error), to func(*os.File) error) error {
+	if take == nil || to == nil {
+		return nil
+	}
+	master, err := take()
+	if err != nil {
+		return err
+	}
+	return to(master)
+}

@@ -1,0 +1,102 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"minict/runtime/cgroup"
+	"minict/runtime/systemd"
+)
+
+// chooseCgroup decides where the container's cgroup is, and whether systemd
+// makes it.
+func (r *Runtime) chooseCgroup(wanted, id string) (path string, scope *systemd.Scope, err error) {
+	switch {
+	case r.Systemd:
+		s, err := systemd.Parse(wanted, id)
+		if err != nil {
+			return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
+		}
+		return s.Group(), &s, nil
+	case os.Geteuid() != 0 && wanted == "":
+		return "", nil, nil // nowhere to make one
+	}
+	if path, err = cgroup.Path(wanted, id); err != nil {
+		return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
+	}
+	return path, nil, nil
+}
+
+// limited by an engine's rules: see package cgroup.
+var engine = cgroup.Options{Engine: true}
+
+// enterScope has systemd make the cgroup, around the process.
+func (c *Container) enterScope(pid int, r *specs.LinuxResources) error {
+	layout, err := c.layout()
+	if err != nil {
+		return err
+	}
+	err = c.withSystemd(func(ctx context.Context, m *systemd.Manager) error {
+		return m.Start(ctx, *c.record.Scope, pid, systemd.Limits(r, len(layout.V1) == 0))
+	})
+	if err != nil {
+		return err
+	}
+	return c.inCgroup(func(_ context.Context, g *cgroup.Cgroup) error { return g.Adopt(r, engine) })
+}
+
+func (c *Container) withSystemd(do func(context.Context, *systemd.Manager) error) error {
+	m, err := systemd.Connect()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), mercy)
+	defer cancel()
+	return errors.Join(do(ctx, m), m.Close())
+}
+
+// removeCgroup removes the cgroup, and the unit that it belongs to.
+func (c *Container) removeCgroup() error {
+	if scope := c.record.Scope; scope != nil {
+		err := c.withSystemd(func(ctx context.Context, m *systemd.Manager) error { return m.Stop(ctx, *scope) })
+		if err != nil {
+			return err
+		}
+	}
+	group, err := c.cgroup()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), mercy)
+	defer cancel()
+	return group.Remove(ctx)
+}
+
+// Update changes limits; what r does not name stays as it is.
+func (c *Container) Update(r *specs.LinuxResources) error {
+	if err := c.must("update", specs.StateRunning, specs.StateCreated, statusPaused); err != nil {
+		return err
+	}
+	layout, err := c.layout()
+	if err != nil {
+		return err
+	}
+	if scope := c.record.Scope; scope != nil {
+		err := c.withSystemd(func(ctx context.Context, m *systemd.Manager) error {
+			return m.Limit(ctx, *scope, systemd.Limits(r, len(layout.V1) == 0))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.inCgroup(func(_ context.Context, g *cgroup.Cgroup) error { return g.Update(r) })
+}

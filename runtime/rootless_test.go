@@ -1,0 +1,216 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/launch"
+	"minict/runtime/plan"
+)
+
+// nobody is an ordinary user; newuidmap wants one that has a name.
+const nobody = 65534
+
+// Variables by which the test program is told to run a container, as whoever
+// it runs as, instead of the tests.
+const (
+	specFile = "RUNTIME_TEST_SPEC"
+	preserve = "RUNTIME_TEST_PRESERVE" // Options.PreserveFDs
+)
+
+func init() {
+	if name := os.Getenv(specFile); name != "" {
+		goruntime.LockOSThread()
+		status, err := runFile(name)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 200
+		}
+		os.Exit(status)
+	}
+}
+
+// runFile runs the container of a specification in a file, on the streams of
+// this process.
+func runFile(name string) (status int, err error) {
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return 0, err
+	}
+	host, err := Probe()
+	if err != nil {
+		return 0, err
+	}
+	count, _ := strconv.Atoi(os.Getenv(preserve))
+	p, err := Compile(&spec, host, Options{PreserveFDs: count})
+	if err != nil {
+		return 0, err
+	}
+	prog, err := launch.New(p.Encode(), []int{0, 1, 2}, false)
+	if err != nil {
+		return 0, err
+	}
+	defer prog.Close()
+	if err := prog.Run(plan.Host); err != nil {
+		return 0, err
+	}
+	child, err := prog.Start(preparing(&spec))
+	var f *launch.Failure
+	if errors.As(err, &f) {
+		return 0, Failed(p, f.Step, f.Errno, f.Exec)
+	} else if err != nil {
+		return 0, err
+	}
+	var ended unix.WaitStatus
+	_, err = unix.Wait4(child.Pid, &ended, 0, nil)
+	return ended.ExitStatus(), err
+}
+
+// rootless runs a container as the user nobody, who has 65536 subordinate ids
+// from 300000 on.
+func rootless(t *testing.T, script string, change ...func(*specs.Spec)) (string, error) {
+	t.Helper()
+	ownMounts(t)
+	dir, err := os.MkdirTemp("", "rootless")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	root := filepath.Join(dir, "rootfs")
+	if err := os.Rename(bundle(t), root); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"subuid", "subgid"} {
+		ids := filepath.Join(dir, file)
+		if err := os.WriteFile(ids, []byte("nobody:300000:65536\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount(ids, "/etc/"+file, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal("the tests need Debian's uidmap: ", err)
+		}
+	}
+	spec := ordinary(root, script)
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: nobody, Size: 1}}
+	spec.Linux.UIDMappings, spec.Linux.GIDMappings = one, one
+	for _, f := range change {
+		f(spec)
+	}
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(config, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "program") // the original is where only root may go
+	if raw, err = os.ReadFile(program); err == nil {
+		err = os.WriteFile(copied, raw, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(p, nobody, nobody))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(copied)
+	cmd.Env = []string{specFile + "=" + config}
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+func subordinates(s *specs.Spec) {
+	s.Linux.UIDMappings = append(s.Linux.UIDMappings, specs.LinuxIDMapping{ContainerID: 1, HostID: 300000, Size: 65535})
+	s.Linux.GIDMappings = append(s.Linux.GIDMappings, specs.LinuxIDMapping{ContainerID: 1, HostID: 300000, Size: 65535})
+}
+
+func TestRootlessWithOneID(t *testing.T) {
+	adj := 0
+	out, err := rootless(t, `id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; echo x >/dev/null
+		hostname; touch /new && stat -c %u:%g /new; ls /sys/class/net; grep -E 'NoNew|CapBnd' /proc/self/status; echo $$`,
+		func(s *specs.Spec) { s.Process.OOMScoreAdj = &adj })
+	want := "0\n         0      65534          1\n         0      65534          1\ndeny\nbox\n0:0\nlo\nCapBnd:\t00000000000020e1\nNoNewPrivs:\t0\n1\n"
+	if err != nil || out != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
+func TestRootlessWithSubordinateIDs(t *testing.T) {
+	out, err := rootless(t, `id -u; id -g; id -G; cat /proc/self/uid_map /proc/self/setgroups; stat -c %u /proc/1; stat -c %g /dev/pts/ptmx`, subordinates,
+		func(s *specs.Spec) {
+			s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5}}
+		})
+	want := "1000\n1001\n1001 5\n         0      65534          1\n         1     300000      65535\nallow\n1000\n0\n"
+	if err != nil || out != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
+func TestRootlessTimeOffsets(t *testing.T) {
+	out, err := rootless(t, `cat /proc/self/timens_offsets`, func(s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+		s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 7}}
+	})
+	if err != nil || !strings.HasSuffix(out, "boottime            7         0\n") {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// What an ordinary user may not map, and groups that he may not have.
+func TestRootlessIsRefused(t *testing.T) {
+	tests := map[string]struct {
+		change func(*specs.Spec)
+		text   string
+	}{
+		"others' ids": {func(s *specs.Spec) { s.Linux.UIDMappings[0].HostID = 0 }, "newuidmap: exit status 1"},
+		"groups": {func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} },
+			"additional groups need subordinate group ids"},
+	}
+	for name, tt := range tests {
+		if _, err := rootless(t, "true", tt.change); err == nil || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: got %v, want %s", name, err, tt.text)
+		}
+	}
+}
+
+// The program that maps subordinate ids is not looked for in the caller's PATH.
+func TestRootlessHelpersAreFixed(t *testing.T) {
+	old := helperDirs
+	defer func() { helperDirs = old }()
+	helperDirs = []string{t.TempDir() + "/"}
+	t.Setenv("PATH", "/usr/bin")
+	err := subordinate("newuidmap", os.Getpid(), nil)
+	if err == nil || !strings.Contains(err.Error(), "newuidmap is not installed") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,61 @@
+// Package oci tests minict as an OCI runtime, from outside, with the command
+// line that engines use.
+//
+// Each test makes a harness, with a state directory (--root) of its own, and at
+// the end compares the host with what it was: see package leaks for what counts
+// as left behind. The tests run one after the other, on a private host: see
+// package host.
+//
+// MINICT_BINARY names the binary; without it, it is the one that make builds.
+package oci
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"minict/tests/fixture"
+	"minict/tests/host"
+)
+
+// shared is what all tests use and none changes.
+var shared struct {
+	binary  string // minict
+	runtime string // a link to it, by the runtime's name
+	rootfs  string // busybox
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(host.Run(func() int {
+		dir, err := os.MkdirTemp("", "minict-oci-tests-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = share(dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "tests of the OCI runtime:", err)
+			return 1
+		}
+		return m.Run()
+	}))
+}
+
+func share(dir string) (err error) {
+	shared.binary = os.Getenv("MINICT_BINARY")
+	if shared.binary == "" {
+		shared.binary = "../../minict"
+	}
+	if shared.binary, err = filepath.Abs(shared.binary); err != nil {
+		return err
+	}
+	if _, err := os.Stat(shared.binary); err != nil {
+		return fmt.Errorf("find the binary to test (make builds it): %w", err)
+	}
+	shared.runtime = filepath.Join(dir, "minict-oci")
+	if err := os.Symlink(shared.binary, shared.runtime); err != nil {
+		return err
+	}
+	shared.rootfs = filepath.Join(dir, "rootfs")
+	return fixture.Rootfs(shared.rootfs)
+}
