@@ -109,6 +109,9 @@ func (c *compiler) checkNamespaces() error {
 			return specError("linux.timeOffsets: clock %q has no offset", clock)
 		}
 	}
+	if err := c.checkNetDevices(); err != nil {
+		return err
+	}
 	return c.checkMappings()
 }
 

@@ -25,14 +25,16 @@ func (c *compiler) process() error {
 	if err := c.rlimits(p); err != nil {
 		return err
 	}
+	filter, err := c.filterProgram()
+	if err != nil {
+		return err
+	}
 	c.closeDescriptors()
 	if c.opt.Gate {
 		c.lookFor(p)
 	}
 	if !p.NoNewPrivileges {
-		if err := c.filter(); err != nil { // takes CAP_SYS_ADMIN
-			return err
-		}
+		c.filter(filter) // takes CAP_SYS_ADMIN
 	}
 	c.credentials(p)
 	if c.target != plan.NoSlot {
@@ -45,14 +47,16 @@ func (c *compiler) process() error {
 		c.step("set", "no_new_privs", "", "no set-uid program gives it other rights")
 		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_NO_NEW_PRIVS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
 	}
+	early := p.NoNewPrivileges && filter.notifies() // while the launcher is there
+	if early {
+		c.filter(filter)
+	}
 	if c.opt.Gate {
 		c.step("wait", "at the gate", "", "created, and not yet started")
 		c.b.Call(plan.Gate, c.gate[0].Value(), c.gate[1].Value())
 	}
-	if p.NoNewPrivileges {
-		if err := c.filter(); err != nil {
-			return err
-		}
+	if p.NoNewPrivileges && !early {
+		c.filter(filter)
 	}
 	c.exec(p)
 	return nil
@@ -153,19 +157,6 @@ func (c *compiler) workingDirectory(p *specs.Process) {
 	buf := c.b.Data(make([]byte, pathMax))
 	c.b.Call(unix.SYS_GETCWD, buf, plan.Int(pathMax))
 	c.b.Call(plan.Expect, buf, plan.Int('/'), plan.Int(uint(unix.ENOENT)))
-}
-
-// filter installs the seccomp filter.
-func (c *compiler) filter() error {
-	f, err := c.filterProgram()
-	if f == nil || err != nil {
-		return err
-	}
-	const size = 8 // struct sock_filter
-	c.step("filter", "system calls", fmt.Sprintf("seccomp, %d instructions", len(f.Program)/size), "the kernel refuses what the program has no need of")
-	prog := c.b.Words(plan.Int(len(f.Program)/size), c.b.Data(f.Program)) // struct sock_fprog
-	c.b.Call(unix.SYS_SECCOMP, plan.Int(unix.SECCOMP_SET_MODE_FILTER), plan.Int(f.Flags), prog)
-	return nil
 }
 
 // credentials changes to the user and takes away capabilities(7).

@@ -195,8 +195,6 @@ func (c *compiler) check() error {
 		return specError("linux is missing")
 	case parts(s) > maxParts:
 		return specError("more than %d mounts, devices, paths and the like", maxParts)
-	case len(s.Linux.NetDevices) > 0:
-		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
 		return specError("linux.intelRdt is not supported yet")
 	}
