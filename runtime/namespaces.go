@@ -146,6 +146,7 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	born, before, after := c.births()
 	if c.spaces.fresh&unix.CLONE_NEWUSER == 0 && c.unprivileged() {
 		c.earlyOOMScore()
+		c.earlyLimits()
 	}
 	c.unshare(before)
 	c.mappings(born | before)
