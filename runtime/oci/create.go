@@ -127,6 +127,9 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 		return nil, err
 	}
 	c.groups = &host.Cgroup
+	for _, w := range runtime.Warnings(spec, host) {
+		c.r.note(w)
+	}
 	p, err := runtime.Compile(spec, host, runtime.Options{
 		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
 		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
