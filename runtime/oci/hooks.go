@@ -120,7 +120,7 @@ func runHook(h specs.Hook, state []byte) error {
 		return err
 	}
 	ctx := context.Background()
-	if limit >= 0 {
+	if limit != forever {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
