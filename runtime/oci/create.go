@@ -145,6 +145,13 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	if err := c.openFifos(in); err != nil {
 		return nil, err
 	}
+	maps, err := runtime.OpenIDMaps(spec)
+	if err != nil {
+		return nil, err
+	}
+	for name, fd := range maps {
+		in.keep(name, fd)
+	}
 	var terminal func() (*os.File, error)
 	if spec.Process.Terminal {
 		if terminal, err = in.addTerminal(); err != nil {
