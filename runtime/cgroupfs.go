@@ -67,6 +67,7 @@ func (c *compiler) cgroupTree(m specs.Mount, o mountOptions, top string) {
 	}
 	c.step("bind", m.Destination, top+c.spec.Linux.CgroupsPath, "its own cgroup, and none of the others")
 	tree := c.b.Slot()
+	open := c.b.Len()
 	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(top+c.spec.Linux.CgroupsPath), plan.Int(cloneTree)).Into(tree)
 	o.bind = true
 	c.change(tree, o)
@@ -74,4 +75,5 @@ func (c *compiler) cgroupTree(m specs.Mount, o mountOptions, top string) {
 	target := c.walk(m.Destination, plan.WalkDir)
 	c.notInProc(target)
 	c.attach(tree, target)
+	c.b.SkipFrom(open, int(unix.ENOENT)) // it has no group in this hierarchy
 }

@@ -1,10 +1,14 @@
 package runtime
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
 )
 
 // execute runs one more process in the container of a sleeper.
@@ -100,5 +104,31 @@ func TestExecCredentials(t *testing.T) {
 	want := "1000\n1001 5 6\n/tmp/made\nb\n0077\n300\n" + strings.Repeat(one, 5) + "1 "
 	if err != nil || r.stdout != want {
 		t.Errorf("got %q, %v, want %q", r.stdout, err, want)
+	}
+}
+
+// Limits are raised before the user namespace is entered, in which they can
+// only be lowered. (Whether they can be raised at all depends on who runs the
+// tests, so this looks at the plan.)
+func TestExecRaisesLimitsInTime(t *testing.T) {
+	spec := ordinary("/rootfs", "true")
+	mapUsers(spec)
+	spec.Linux.CgroupsPath = ""
+	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 1 << 20}}
+	p, err := CompileExec(spec, Host{LastCap: 40}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, op := range p.Ops(plan.Child) {
+		switch op.Call {
+		case unix.SYS_PRLIMIT64:
+			order = append(order, "limit")
+		case unix.SYS_SETNS:
+			order = append(order, "join")
+		}
+	}
+	if got, want := strings.Join(slices.Compact(order), " "), "limit join limit"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -43,6 +43,7 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 		}
 	}
 	c.earlyOOMScore()
+	c.earlyLimits()
 	if a := spec.Process.ExecCPUAffinity; a != nil {
 		if err := c.affinity("initial", a.Initial, "until it is in the container's cgroup"); err != nil {
 			return nil, err

@@ -14,14 +14,18 @@ import (
 type StepError struct {
 	Step  plan.Step
 	Errno unix.Errno // 0: killed before it could report, or a plan without a report
-	Exec  bool       // the step was execve of the user's program
+	Exec  bool       // the step was execve of the user's program, or the look for it
 }
+
+// verbFind is the verb of the step that looks for the user's program.
+const verbFind = "find"
 
 // Failed makes the error for a step that a launcher reports by number.
 func Failed(p *plan.Plan, step int, errno unix.Errno, exec bool) *StepError {
 	e := &StepError{Errno: errno, Exec: exec}
 	if step >= 0 && step < len(p.Steps) {
 		e.Step = p.Steps[step]
+		e.Exec = exec || e.Step.Verb == verbFind
 	}
 	return e
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/runtime/cgroup"
+	"minict/runtime/launch"
 	"minict/runtime/plan"
 )
 
@@ -42,36 +43,9 @@ func TestEachOperationFails(t *testing.T) {
 	if r, err := launchPlan(t, compile(), nil); err != nil || r.status != 0 {
 		t.Fatalf("without a fault: %v, status %#x, %q", err, r.status, r.stderr)
 	}
-	failed := 0
-	// What can't be undone is for the sweep.
-	type place struct {
-		phase plan.Phase
-		at    int
-	}
-	var places []place
-	for _, phase := range []plan.Phase{plan.Host, plan.Child} {
-		for at, op := range compile().Ops(phase) {
-			if op.Call != plan.Jump && op.Call != unix.SYS_GETPID { // they can't fail
-				places = append(places, place{phase, at})
-			}
-		}
-	}
-	for _, k := range places {
-		p := compile()
-		broken := &p.Ops(k.phase)[k.at]
-		op := *broken
-		broken.Call, broken.Kinds = plan.Expect32, [6]plan.Kind{plan.KindData}
-		broken.Args = [6]uint64{0, 1, 0, uint64(unix.EIO)} // 0 is not 1
-		r, err := launchPlan(t, p, nil)
-		var step *StepError
-		switch {
-		case err == nil && r.status == 0:
-			// The plan has an answer to any error there, or went another way.
-		case !errors.As(err, &step):
-			t.Errorf("operation %v (%v): %v, status %#x, want a failed step", k, p.Steps[op.Step], err, r.status)
-		case step.Errno != unix.EIO || step.Step != p.Steps[op.Step]:
-			t.Errorf("operation %v: %v, want EIO of %v", k, step, p.Steps[op.Step])
-		default:
+	failed, all := 0, places(compile())
+	for _, k := range all {
+		if fails(t, compile(), k, nil) {
 			failed++
 		}
 		if after := hostMounts(t); after != before {
@@ -83,7 +57,48 @@ func TestEachOperationFails(t *testing.T) {
 	if failed < 100 {
 		t.Errorf("%d operations failed: too few for an ordinary container", failed)
 	}
-	t.Logf("%d of %d operations failed", failed, len(places))
+	t.Logf("%d of %d operations failed", failed, len(all))
+}
+
+// place is where an operation stands in a plan.
+type place struct {
+	phase plan.Phase
+	at    int
+}
+
+// places are those of a plan's operations that can fail. What can't be undone
+// is for the sweep.
+func places(p *plan.Plan) (list []place) {
+	for _, phase := range []plan.Phase{plan.Host, plan.Child} {
+		for at, op := range p.Ops(phase) {
+			if op.Call != plan.Jump && op.Call != unix.SYS_GETPID {
+				list = append(list, place{phase, at})
+			}
+		}
+	}
+	return list
+}
+
+// fails carries a plan out in which one operation fails, checks that the
+// failure names its step, and says whether there was one: there is none if the
+// plan has an answer to any error there, or went another way.
+func fails(t *testing.T, p *plan.Plan, k place, pause launch.Pause) bool {
+	t.Helper()
+	broken := &p.Ops(k.phase)[k.at]
+	op := *broken
+	broken.Call, broken.Kinds = plan.Expect32, [6]plan.Kind{plan.KindData}
+	broken.Args = [6]uint64{0, 1, 0, uint64(unix.EIO)} // 0 is not 1
+	r, err := launchPaused(t, p, nil, pause)
+	var step *StepError
+	switch {
+	case err == nil && r.status == 0:
+		return false
+	case !errors.As(err, &step):
+		t.Errorf("operation %v (%v): %v, status %#x, want a failed step", k, p.Steps[op.Step], err, r.status)
+	case step.Errno != unix.EIO || step.Step != p.Steps[op.Step]:
+		t.Errorf("operation %v: %v, want EIO of %v", k, step, p.Steps[op.Step])
+	}
+	return true
 }
 
 // ownMounts gives a test a table of mounts in which no other test mounts

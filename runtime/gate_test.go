@@ -115,7 +115,7 @@ func TestCreateAndStart(t *testing.T) {
 
 func TestStartFails(t *testing.T) {
 	spec := ordinary(bundle(t), "")
-	spec.Process.Args = []string{"missing"}
+	spec.Process.Args = []string{"/proc"} // is there, and no program
 	w, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +126,34 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	var f *launch.Failure
-	if err := launch.Started(started); !errors.As(err, &f) || f.Errno != unix.ENOENT || !f.Exec {
+	if err := launch.Started(started); !errors.As(err, &f) || f.Errno != unix.EACCES || !f.Exec {
 		t.Errorf("got %v", err)
+	}
+}
+
+// That there is no program is known before the gate.
+func TestCreateLooksForTheProgram(t *testing.T) {
+	for program, wrong := range map[string]bool{"missing": true, "/missing/too": true, "/bin/sh/x": true, "sh": false, "./bin/sh": false} {
+		spec := ordinary(bundle(t), "")
+		spec.Process.Args = []string{program}
+		host, err := Probe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Compile(spec, host, Options{Gate: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		opening, _ := gate(t)
+		started, _ := gate(t)
+		if _, err := unix.Write(opening, []byte{0}); err != nil { // whoever is there goes on at once
+			t.Fatal(err)
+		}
+		var notFound *StepError
+		_, err = launchPaused(t, p, map[string]int{InputGate: opening, InputStarted: started}, func(uint32, *launch.Child) error { return nil })
+		if wrong != (errors.As(err, &notFound) && notFound.Exec && notFound.ExitCode() == 127) {
+			t.Errorf("%s: got %v", program, err)
+		}
 	}
 }
 

@@ -23,8 +23,15 @@ type readonly struct {
 	mount       plan.Slot
 }
 
-// mounts mounts the specification's mounts in their order.
-func (c *compiler) mounts() error {
+// mount is a mount of the specification, read.
+type mount struct {
+	specs.Mount // with the destination from the root
+	options     mountOptions
+	idmap       idmap // if options.idmap
+}
+
+// readMounts reads the specification's mounts.
+func (c *compiler) readMounts() error {
 	for i, m := range c.spec.Mounts {
 		// A relative one is meant from the root, config.md "Mounts".
 		m.Destination = path.Join("/", m.Destination)
@@ -35,21 +42,34 @@ func (c *compiler) mounts() error {
 		if err != nil {
 			return err
 		}
-		if source, ok := c.borrowed(m); ok {
+		if source, ok := c.borrowed(m); ok && !o.bind && !o.remount {
 			m.Source, o.bind, o.recursive, o.data = source, true, true, nil
 		}
-		switch {
-		case o.remount:
-			c.remount(m, o)
-		case o.bind:
-			err = c.bind(i, m, o)
-		case m.Type == "cgroup" || m.Type == "cgroup2":
-			c.cgroupMount(m, o)
-		default:
-			c.newMount(m, o)
+		read := mount{Mount: m, options: o}
+		if o.idmap {
+			if read.idmap, err = idmapOf(c.spec, m); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
+		c.mounted = append(c.mounted, read)
+	}
+	return nil
+}
+
+// mounts mounts the specification's mounts in their order.
+func (c *compiler) mounts() error {
+	for i, m := range c.mounted {
+		switch {
+		case m.options.remount:
+			c.remount(m.Mount, m.options)
+		case m.options.bind:
+			if err := c.bind(i, m.Mount, m.options); err != nil {
+				return err
+			}
+		case m.Type == "cgroup" || m.Type == "cgroup2":
+			c.cgroupMount(m.Mount, m.options)
+		default:
+			c.newMount(m.Mount, m.options)
 		}
 	}
 	return nil

@@ -109,6 +109,9 @@ func (c *compiler) checkNamespaces() error {
 			return specError("linux.timeOffsets: clock %q has no offset", clock)
 		}
 	}
+	if err := c.checkNetDevices(); err != nil {
+		return err
+	}
 	return c.checkMappings()
 }
 
@@ -143,6 +146,7 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	born, before, after := c.births()
 	if c.spaces.fresh&unix.CLONE_NEWUSER == 0 && c.unprivileged() {
 		c.earlyOOMScore()
+		c.earlyLimits()
 	}
 	c.unshare(before)
 	c.mappings(born | before)

@@ -25,10 +25,16 @@ func (c *compiler) process() error {
 	if err := c.rlimits(p); err != nil {
 		return err
 	}
+	filter, err := c.filterProgram()
+	if err != nil {
+		return err
+	}
+	c.closeDescriptors()
+	if c.opt.Gate {
+		c.lookFor(p)
+	}
 	if !p.NoNewPrivileges {
-		if err := c.filter(); err != nil { // takes CAP_SYS_ADMIN
-			return err
-		}
+		c.filter(filter) // takes CAP_SYS_ADMIN
 	}
 	c.credentials(p)
 	if c.target != plan.NoSlot {
@@ -41,14 +47,16 @@ func (c *compiler) process() error {
 		c.step("set", "no_new_privs", "", "no set-uid program gives it other rights")
 		c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_NO_NEW_PRIVS), plan.Int(1), plan.Int(0), plan.Int(0), plan.Int(0))
 	}
+	early := p.NoNewPrivileges && filter.notifies() // while the launcher is there
+	if early {
+		c.filter(filter)
+	}
 	if c.opt.Gate {
 		c.step("wait", "at the gate", "", "created, and not yet started")
 		c.b.Call(plan.Gate, c.gate[0].Value(), c.gate[1].Value())
 	}
-	if p.NoNewPrivileges {
-		if err := c.filter(); err != nil {
-			return err
-		}
+	if p.NoNewPrivileges && !early {
+		c.filter(filter)
 	}
 	c.exec(p)
 	return nil
@@ -151,19 +159,6 @@ func (c *compiler) workingDirectory(p *specs.Process) {
 	c.b.Call(plan.Expect, buf, plan.Int('/'), plan.Int(uint(unix.ENOENT)))
 }
 
-// filter installs the seccomp filter.
-func (c *compiler) filter() error {
-	f, err := c.filterProgram()
-	if f == nil || err != nil {
-		return err
-	}
-	const size = 8 // struct sock_filter
-	c.step("filter", "system calls", fmt.Sprintf("seccomp, %d instructions", len(f.Program)/size), "the kernel refuses what the program has no need of")
-	prog := c.b.Words(plan.Int(len(f.Program)/size), c.b.Data(f.Program)) // struct sock_fprog
-	c.b.Call(unix.SYS_SECCOMP, plan.Int(unix.SECCOMP_SET_MODE_FILTER), plan.Int(f.Flags), prog)
-	return nil
-}
-
 // credentials changes to the user and takes away capabilities(7).
 func (c *compiler) credentials(p *specs.Process) {
 	sets, _ := granted(c.spec, c.host)
@@ -200,33 +195,40 @@ func (c *compiler) gids(gids []uint32) plan.Arg {
 	return c.b.Data(raw)
 }
 
+// closeDescriptors leaves open what the program gets, and the gate. It comes
+// before the filter, which may know nothing of close_range(2): those that
+// engines bring along are older.
+func (c *compiler) closeDescriptors() {
+	first := 3 + c.opt.PreserveFDs
+	c.step("close", fmt.Sprintf("descriptors from %d on", first), "", "nothing of the host is left open (CVE-2024-21626)")
+	if c.init != plan.NoSlot {
+		c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(first), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
+		return
+	}
+	// Before execve and not by it: the program, its interpreter and its
+	// loader are found by paths that are the image's, and such a path could
+	// lead through /proc/self/fd (CVE-2024-21626).
+	keep := [2]plan.Arg{plan.Int(-1), plan.Int(-1)}
+	if c.opt.Gate {
+		keep = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
+	}
+	c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1])
+}
+
 // finish sets what only lasts from here on: a change of user ids would undo
-// the death signal, and the descriptors were needed until now.
+// the death signal.
 func (c *compiler) finish(p *specs.Process) {
 	umask := uint32(0o022)
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
 	}
-	first := 3 + c.opt.PreserveFDs
-	c.step("close", fmt.Sprintf("descriptors from %d on", first), fmt.Sprintf("umask %04o", umask), "nothing of the host is left open (CVE-2024-21626)")
+	c.step("set", "umask and signals", fmt.Sprintf("%04o", umask), "as the program finds them")
 	c.b.Call(unix.SYS_UMASK, plan.Int(umask))
 	death := unix.SIGKILL
 	if c.opt.Outlive || c.opt.Gate {
 		death = 0
 	}
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(death))
-	if c.init == plan.NoSlot {
-		// Before execve and not by it: the program, its interpreter and
-		// its loader are found by paths that are the image's, and such a
-		// path could lead through /proc/self/fd (CVE-2024-21626).
-		keep := [2]plan.Arg{plan.Int(-1), plan.Int(-1)}
-		if c.opt.Gate {
-			keep = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
-		}
-		c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1])
-	} else {
-		c.b.Call(unix.SYS_CLOSE_RANGE, plan.Int(first), plan.Int(^uint32(0)), plan.Int(unix.CLOSE_RANGE_CLOEXEC))
-	}
 	c.b.Call(unix.SYS_RT_SIGPROCMASK, plan.Int(unix.SIG_SETMASK), c.b.Data(make([]byte, 8)), plan.Int(0), plan.Int(8))
 }
 
@@ -252,6 +254,26 @@ func (c *compiler) exec(p *specs.Process) {
 		}
 	}
 	c.b.Call(unix.SYS_EXECVE, c.b.Str(files[len(files)-1]), argv, envp)
+}
+
+// lookFor sees whether there is a program to become, as long as whoever made the
+// container listens. Whether it can be executed is seen by doing so.
+func (c *compiler) lookFor(p *specs.Process) {
+	c.step(verbFind, p.Args[0], "", "a program that is not there is told of by create, and not by start")
+	files := candidates(p)
+	var found []int
+	for i, file := range files {
+		at := c.b.Len()
+		c.b.Call(unix.SYS_FACCESSAT, plan.Int(atFDCWD), c.b.Str(file), plan.Int(0)).Ignore(int(unix.EACCES))
+		if i < len(files)-1 {
+			found = append(found, c.b.Len())
+			c.b.Call(plan.Jump)
+			c.b.SkipFrom(at, int(unix.ENOENT), int(unix.ENOTDIR))
+		}
+	}
+	for _, jump := range found {
+		c.b.JumpTo(jump)
+	}
 }
 
 // candidates are the files that a command may mean.

@@ -91,16 +91,16 @@ func (c *compiler) openRoot(dir string) {
 // user namespace are opened while the process may still go where its caller
 // may: see becomeRoot.
 func (c *compiler) openPropagating() error {
-	for i, m := range c.spec.Mounts {
-		o, err := parseMountOptions(m)
-		if err != nil {
-			return err
+	for i, m := range c.mounted {
+		_, opened := c.sources[i]
+		o := m.options
+		if opened || !o.bind || o.remount || !o.propagates() && !c.spaces.has(unix.CLONE_NEWUSER) {
+			continue
 		}
-		if o.bind && !o.remount && (o.propagates() || c.spaces.has(unix.CLONE_NEWUSER)) {
-			c.step("open", m.Source, "", "for "+m.Destination+", while it has the host's mounts and the caller's identity")
-			if c.sources[i], err = c.openSource(m, o); err != nil {
-				return err
-			}
+		c.step("open", m.Source, "", "for "+m.Destination+", while it has the host's mounts and the caller's identity")
+		var err error
+		if c.sources[i], err = c.openSource(m.Mount, o); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -29,6 +29,7 @@ const nobody = 65534
 const (
 	specFile = "RUNTIME_TEST_SPEC"
 	preserve = "RUNTIME_TEST_PRESERVE" // Options.PreserveFDs
+	also     = "RUNTIME_TEST_EXEC"     // a script to be executed in it
 )
 
 func init() {
@@ -44,7 +45,8 @@ func init() {
 }
 
 // runFile runs the container of a specification in a file, on the streams of
-// this process.
+// this process. If a script is to be executed in it, its own process is killed
+// when that has ended.
 func runFile(name string) (status int, err error) {
 	raw, err := os.ReadFile(name)
 	if err != nil {
@@ -63,29 +65,61 @@ func runFile(name string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	prog, err := launch.New(p.Encode(), []int{0, 1, 2}, false)
+	child, err := onStreams(p, preparing(&spec))
 	if err != nil {
 		return 0, err
 	}
-	defer prog.Close()
-	if err := prog.Run(plan.Host); err != nil {
-		return 0, err
-	}
-	child, err := prog.Start(preparing(&spec))
-	var f *launch.Failure
-	if errors.As(err, &f) {
-		return 0, Failed(p, f.Step, f.Errno, f.Exec)
-	} else if err != nil {
-		return 0, err
+	if script := os.Getenv(also); script != "" {
+		defer unix.PidfdSendSignal(child.Pidfd, unix.SIGKILL, nil, 0)
+		spec.Process.Args = []string{"/bin/sh", "-c", script}
+		if p, err = CompileExec(&spec, host, Options{}); err != nil {
+			return 0, err
+		}
+		if child, err = onStreams(p, nil, child.Pidfd); err != nil {
+			return 0, err
+		}
 	}
 	var ended unix.WaitStatus
 	_, err = unix.Wait4(child.Pid, &ended, 0, nil)
 	return ended.ExitStatus(), err
 }
 
+// onStreams carries out a plan whose inputs are this process's streams and
+// these.
+func onStreams(p *plan.Plan, pause launch.Pause, more ...int) (*launch.Child, error) {
+	prog, err := launch.New(p.Encode(), append([]int{0, 1, 2}, more...), false)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	if err := prog.Run(plan.Host); err != nil {
+		return nil, err
+	}
+	child, err := prog.Start(pause)
+	var f *launch.Failure
+	if errors.As(err, &f) {
+		return nil, Failed(p, f.Step, f.Errno, f.Exec)
+	}
+	return child, err
+}
+
 // rootless runs a container as the user nobody, who has 65536 subordinate ids
 // from 300000 on.
 func rootless(t *testing.T, script string, change ...func(*specs.Spec)) (string, error) {
+	t.Helper()
+	spec, cmd := ordinaryUser(t, script)
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: nobody, Size: 1}}
+	spec.Linux.UIDMappings, spec.Linux.GIDMappings = one, one
+	for _, f := range change {
+		f(spec)
+	}
+	return runAs(t, spec, cmd)
+}
+
+// ordinaryUser gives an ordinary specification whose root filesystem is
+// nobody's, and a command that is the test program as nobody.
+func ordinaryUser(t *testing.T, script string) (*specs.Spec, *exec.Cmd) {
 	t.Helper()
 	ownMounts(t)
 	dir, err := os.MkdirTemp("", "rootless")
@@ -93,56 +127,46 @@ func rootless(t *testing.T, script string, change ...func(*specs.Spec)) (string,
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	root := filepath.Join(dir, "rootfs")
-	if err := os.Rename(bundle(t), root); err != nil {
-		t.Fatal(err)
+	root, program := filepath.Join(dir, "rootfs"), filepath.Join(dir, "program")
+	raw, err := os.ReadFile("/proc/self/exe") // the original is where only root may go
+	for _, err := range []error{
+		err, os.Rename(bundle(t), root), os.WriteFile(program, raw, 0o755),
+		filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(p, nobody, nobody))
+		}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, file := range []string{"subuid", "subgid"} {
-		ids := filepath.Join(dir, file)
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		ids := filepath.Join(dir, filepath.Base(file))
 		if err := os.WriteFile(ids, []byte("nobody:300000:65536\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount(ids, "/etc/"+file, "", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(ids, file, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal("the tests need Debian's uidmap: ", err)
 		}
 	}
-	spec := ordinary(root, script)
-	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: nobody, Size: 1}}
-	spec.Linux.UIDMappings, spec.Linux.GIDMappings = one, one
-	for _, f := range change {
-		f(spec)
-	}
+	cmd := exec.Command(program)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	return ordinary(root, script), cmd
+}
+
+// runAs has the command run the container.
+func runAs(t *testing.T, spec *specs.Spec, cmd *exec.Cmd) (string, error) {
+	t.Helper()
+	config := filepath.Join(filepath.Dir(cmd.Path), "config.json")
 	raw, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = os.WriteFile(config, raw, 0o644)
 	}
-	config := filepath.Join(dir, "config.json")
-	if err := os.WriteFile(config, raw, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := filepath.Join(dir, "program") // the original is where only root may go
-	if raw, err = os.ReadFile(program); err == nil {
-		err = os.WriteFile(copied, raw, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Lchown(p, nobody, nobody))
-	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(copied)
-	cmd.Env = []string{specFile + "=" + config}
+	cmd.Env = append(cmd.Env, specFile+"="+config)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 	}
@@ -200,6 +224,36 @@ func TestRootlessIsRefused(t *testing.T) {
 		if _, err := rootless(t, "true", tt.change); err == nil || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: got %v, want %s", name, err, tt.text)
 		}
+	}
+}
+
+// One more process, by the ordinary user whose container it is.
+func TestRootlessExec(t *testing.T) {
+	spec, cmd := ordinaryUser(t, "exec sleep 1000")
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: nobody, Size: 1}}
+	spec.Linux.UIDMappings, spec.Linux.GIDMappings = one, one
+	cmd.Env = []string{also + "=id -u; hostname; test $(readlink /proc/1/ns/user) = $(readlink /proc/self/ns/user) && echo inside"}
+	if out, err := runAs(t, spec, cmd); err != nil || out != "0\nbox\ninside\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// Root of a user namespace, as an engine's without root is, runs containers
+// that have no user namespace of their own.
+func TestRootOfAUserNamespace(t *testing.T) {
+	adj := 0
+	spec, cmd := ordinaryUser(t, "echo x >/dev/null; stat -c %t:%T /dev/zero; ls /sys/class/net; id -u; cat /proc/self/uid_map")
+	spec.Process.OOMScoreAdj = &adj
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 65535}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}, {ContainerID: 1, HostID: 300000, Size: 65535}},
+		Credential:  &syscall.Credential{Uid: 0, Gid: 0},
+	}
+	want := "1:5\nlo\n0\n         0      65534          1\n         1     300000      65535\n"
+	if out, err := runAs(t, spec, cmd); err != nil || out != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
 	}
 }
 

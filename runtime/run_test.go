@@ -282,6 +282,18 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// Engines bring filters along that are older than the calls of the set-up.
+func TestOldFilter(t *testing.T) {
+	out := must(t, "echo alive", func(s *specs.Spec) {
+		enosys := uint(unix.ENOSYS)
+		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchAARCH64},
+			Syscalls: []specs.LinuxSyscall{{Names: []string{"close_range", "openat2", "faccessat2", "clone3", "faccessat"}, Action: specs.ActErrno, ErrnoRet: &enosys}}}
+	})
+	if out != "alive\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
 func TestSeccompAndNoNewPrivileges(t *testing.T) {
 	for _, nnp := range []bool{false, true} {
 		out := must(t, `grep -E '^(NoNew|Seccomp:)' /proc/self/status; mkdir /tmp/d; echo $?`, func(s *specs.Spec) {

@@ -109,6 +109,9 @@ const (
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
 	InputTarget  = "target"  // pidfd of the container that is joined
+	// InputIDMap begins the names of user namespaces that map the ids of
+	// mounts, see OpenIDMaps.
+	InputIDMap = "idmap "
 	// With Options.Gate: two fifos, each opened for reading and writing, so
 	// that there is always another end. A byte written to the first lets the
 	// child go on; launch.Started reads from the second how that ended.
@@ -144,19 +147,21 @@ type compiler struct {
 
 	spaces spaces
 
-	root   plan.Slot // the root filesystem, O_PATH
-	procfs plan.Slot // the container's own procfs, or NoSlot
-	sysfs  plan.Slot // the container's own sysfs, or NoSlot
-	devpts plan.Slot // the container's own devpts, or NoSlot
-	null   plan.Slot // the host's /dev/null, O_PATH, or NoSlot
-	std    [3]plan.Slot
-	socket plan.Slot    // InputConsole
-	init   plan.Slot    // InputInit
-	gate   [2]plan.Slot // InputGate, InputStarted
-	target plan.Slot    // InputTarget
-	spread uint64       // Spec.Linux.RootfsPropagation, MS_*
+	root    plan.Slot // the root filesystem, O_PATH
+	procfs  plan.Slot // the container's own procfs, or NoSlot
+	sysfs   plan.Slot // the container's own sysfs, or NoSlot
+	devpts  plan.Slot // the container's own devpts, or NoSlot
+	null    plan.Slot // the host's /dev/null, O_PATH, or NoSlot
+	std     [3]plan.Slot
+	socket  plan.Slot    // InputConsole
+	init    plan.Slot    // InputInit
+	gate    [2]plan.Slot // InputGate, InputStarted
+	target  plan.Slot    // InputTarget
+	spread  uint64       // Spec.Linux.RootfsPropagation, MS_*
+	mounted []mount      // Spec.Mounts
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
+	idmaps  map[string]plan.Slot // inputs InputIDMap, by name
 	late    []readonly
 }
 
@@ -164,13 +169,19 @@ type compiler struct {
 func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	c := &compiler{spec: spec, host: host, opt: opt}
 	c.procfs, c.sysfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot, plan.NoSlot
-	c.sources = make(map[int]plan.Slot)
+	c.sources, c.idmaps = make(map[int]plan.Slot), make(map[string]plan.Slot)
 	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := c.readMounts(); err != nil {
 		return nil, err
 	}
 	c.inputs()
 	joined, err := c.cgroup()
 	if err != nil {
+		return nil, err
+	}
+	if err := c.idmapped(); err != nil {
 		return nil, err
 	}
 	flags := c.namespaces(joined)
@@ -207,8 +218,6 @@ func (c *compiler) check() error {
 		return specError("linux is missing")
 	case parts(s) > maxParts:
 		return specError("more than %d mounts, devices, paths and the like", maxParts)
-	case len(s.Linux.NetDevices) > 0:
-		return specError("linux.netDevices is not supported yet")
 	case s.Linux.IntelRdt != nil:
 		return specError("linux.intelRdt is not supported yet")
 	}
@@ -247,6 +256,11 @@ func (c *compiler) inputs() {
 	}
 	if c.opt.Gate {
 		c.gate = [2]plan.Slot{c.b.Input(InputGate), c.b.Input(InputStarted)}
+	}
+	for _, id := range c.mounted {
+		if _, ok := c.idmaps[id.idmap.input()]; !ok && id.options.idmap {
+			c.idmaps[id.idmap.input()] = c.b.Input(id.idmap.input())
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *compiler) terminal() error {
 func (c *compiler) pty(dir plan.Slot, p *specs.Process) (slave plan.Slot) {
 	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
 	master, slave := c.b.Slot(), c.b.Slot()
-	message, fdAt := c.rights()
+	message, fdAt := c.rights(0)
 	c.b.Call(unix.SYS_OPENAT, dir.Value(), c.b.Str("ptmx"), plan.Int(flags)).Into(master).StoreAt(fdAt)
 	c.b.Call(unix.SYS_IOCTL, master.Value(), plan.Int(unix.TIOCSPTLCK), c.b.Data(make([]byte, 4)))
 	c.b.Call(unix.SYS_IOCTL, master.Value(), plan.Int(unix.TIOCGPTPEER), plan.Int(flags)).Into(slave)
@@ -52,11 +52,11 @@ func (c *compiler) pty(dir plan.Slot, p *specs.Process) (slave plan.Slot) {
 	return slave
 }
 
-// rights builds the message that carries one descriptor (unix(7),
+// rights builds the message of one byte that carries one descriptor (unix(7),
 // SCM_RIGHTS), and tells where in it the descriptor has to be written.
-func (c *compiler) rights() (msghdr, fdAt plan.Arg) {
-	payload := c.b.Data([]byte{0})
-	iovec := c.b.Words(payload, plan.Int(1))
+func (c *compiler) rights(payload byte) (msghdr, fdAt plan.Arg) {
+	one := c.b.Data([]byte{payload})
+	iovec := c.b.Words(one, plan.Int(1))
 	control := make([]byte, unix.CmsgSpace(4))
 	binary.NativeEndian.PutUint64(control[0:], uint64(unix.CmsgLen(4)))
 	binary.NativeEndian.PutUint32(control[8:], unix.SOL_SOCKET)

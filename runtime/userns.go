@@ -173,3 +173,19 @@ func (c *compiler) mappedData(kind string, data []string) []string {
 	}
 	return slices.DeleteFunc(slices.Clone(data), func(o string) bool { return o == "gid=5" })
 }
+
+// earlyLimits lets the process set its limits later: in a user namespace it
+// may only lower them, and this raises them before it is there. The lower ones
+// would hinder the set-up, and can wait. What the caller may not do either
+// shows in the end.
+func (c *compiler) earlyLimits() {
+	const few = 1024 // descriptors
+	for _, r := range c.spec.Process.Rlimits {
+		kind, ok := rlimits[r.Type]
+		if !ok || kind == unix.RLIMIT_NOFILE && r.Hard < few || !c.spaces.has(unix.CLONE_NEWUSER) {
+			continue
+		}
+		c.step("raise limit", strings.ToLower(strings.TrimPrefix(r.Type, "RLIMIT_")), fmt.Sprint(r.Hard), "as long as it may")
+		c.b.Call(unix.SYS_PRLIMIT64, plan.Int(0), plan.Int(kind), c.b.Words(plan.Int(r.Hard), plan.Int(r.Hard)), plan.Int(0)).Ignore(int(unix.EPERM))
+	}
+}

@@ -49,7 +49,7 @@ func carryOut(p *plan.Plan, in *inputs, at launch.Pause) (*launch.Child, error) 
 
 func stepError(p *plan.Plan, f *launch.Failure) error {
 	e := runtime.Failed(p, f.Step, f.Errno, f.Exec)
-	if e.Exec {
+	if e.Exec || e.Step.Verb == "exec" {
 		return execError(e.Step.Object, e.Errno)
 	}
 	return e

@@ -127,6 +127,9 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 		return nil, err
 	}
 	c.groups = &host.Cgroup
+	for _, w := range runtime.Warnings(spec, host) {
+		c.r.note(w)
+	}
 	p, err := runtime.Compile(spec, host, runtime.Options{
 		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
 		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
@@ -141,6 +144,13 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	defer in.close()
 	if err := c.openFifos(in); err != nil {
 		return nil, err
+	}
+	maps, err := runtime.OpenIDMaps(spec)
+	if err != nil {
+		return nil, err
+	}
+	for name, fd := range maps {
+		in.keep(name, fd)
 	}
 	var terminal func() (*os.File, error)
 	if spec.Process.Terminal {

@@ -18,9 +18,9 @@ type ExecOptions struct {
 	Terminal     func(master *os.File) error
 	PreserveFDs  int  // descriptors from 3 on that the program gets
 	IgnorePaused bool // wait until somebody resumes the container
-	// Cgroup is a cgroup below the container's in which the process is
-	// started; it has to be there.
-	Cgroup string
+	// Subgroups are cgroups below the container's in which the process is
+	// started; they have to be there: see runtime.Options.
+	Subgroups []string
 }
 
 // Exec starts one more process in a container that runs. It is a child of the
@@ -40,7 +40,7 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	if err != nil {
 		return 0, -1, err
 	}
-	plan, err := runtime.CompileExec(spec, host, runtime.Options{PreserveFDs: opt.PreserveFDs, Outlive: true})
+	plan, err := runtime.CompileExec(spec, host, runtime.Options{PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups})
 	if err != nil {
 		return 0, -1, err
 	}

@@ -26,7 +26,7 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 	case runtime.PauseMappings:
 		return runtime.Prepare(spec, child.Pid)
 	case runtime.PauseCreateRuntime:
-		return c.createRuntime(child.Pid, spec.Hooks)
+		return c.createRuntime(child, spec)
 	case runtime.PauseCreateContainer:
 		return each("createContainer", spec.Hooks.CreateContainer, func(h specs.Hook) error {
 			return c.createContainerHook(spec, host, child.Pidfd, h)
@@ -39,13 +39,20 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 
 // createRuntime writes down which process the first one is: until then it dies
 // with this process, and from here on it can be found whoever is killed. Then
-// it runs the first hooks.
-func (c *Container) createRuntime(pid int, hooks *specs.Hooks) (err error) {
-	if c.first, err = identify(pid); err != nil {
+// it gives it its network devices, and runs the first hooks.
+func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec) (err error) {
+	if c.first, err = identify(child.Pid); err != nil {
 		return err
 	}
-	if err := writePid(c.dir, c.first); err != nil || hooks == nil {
+	if err := writePid(c.dir, c.first); err != nil {
 		return err
+	}
+	if err := runtime.MoveNetDevices(spec.Linux.NetDevices, child.Pid, child.Pidfd); err != nil {
+		return err
+	}
+	hooks := spec.Hooks
+	if hooks == nil {
+		return nil
 	}
 	if err := each("prestart", hooks.Prestart, c.onHost(specs.StateCreating)); err != nil {
 		return err
@@ -113,7 +120,7 @@ func runHook(h specs.Hook, state []byte) error {
 		return err
 	}
 	ctx := context.Background()
-	if limit >= 0 {
+	if limit != forever {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()

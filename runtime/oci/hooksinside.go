@@ -70,10 +70,13 @@ func (c *Container) runInside(p *plan.Plan, target int, h specs.Hook, status Sta
 	return awaitHook(child, limit)
 }
 
-// hookLimit is how long a hook may run: without end if it is negative.
+// forever is a limit that is none.
+const forever = -time.Second
+
+// hookLimit is how long a hook may run.
 func hookLimit(h specs.Hook) (time.Duration, error) {
 	if h.Timeout == nil {
-		return -1, nil
+		return forever, nil
 	}
 	if *h.Timeout <= 0 {
 		return 0, errors.New("the timeout is not positive")

@@ -39,8 +39,10 @@ type Runtime struct {
 	Systemd bool
 	// Rootless says that limits which the caller may not set are left out.
 	Rootless bool
-	// Warn is told of what went wrong without being an error.
+	// Warn is told of what went wrong without being an error, Note of what
+	// is left out of a configuration, as the specification wants it.
 	Warn func(error)
+	Note func(string)
 }
 
 // What commands fail with. The words are those that engines look for in a
@@ -102,6 +104,12 @@ func (r *Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
 func (r *Runtime) warn(err error) {
 	if r.Warn != nil && err != nil {
 		r.Warn(err)
+	}
+}
+
+func (r *Runtime) note(text string) {
+	if r.Note != nil {
+		r.Note(text)
 	}
 }
 

@@ -16,10 +16,10 @@ import (
 // execFlags say which process exec starts, and how.
 type execFlags struct {
 	processFlags
-	file, cwd, user, apparmor, label, cgroup string
-	env, gids, caps                          []string
-	tty, noNewPrivs, ignorePaused            bool
-	given                                    func(string) bool
+	file, cwd, user, apparmor, label string
+	env, gids, caps, cgroups         []string
+	tty, noNewPrivs, ignorePaused    bool
+	given                            func(string) bool
 }
 
 func (a *app) exec(f *flags) func([]string) error {
@@ -38,7 +38,7 @@ func (a *app) exec(f *flags) func([]string) error {
 	f.text(&e.apparmor, "apparmor", "", "", "AppArmor `profile`")
 	f.bool(&e.noNewPrivs, "no-new-privs", "", "it never gets rights by executing a program")
 	f.bool(&e.ignorePaused, "ignore-paused", "", "also in a paused container: it starts when that is resumed")
-	f.text(&e.cgroup, "cgroup", "", "", "`path` of a cgroup below the container's")
+	f.texts(&e.cgroups, "cgroup", "", "`path` of a cgroup below the container's, perhaps behind controllers: memory,pids:PATH")
 	return func(args []string) error {
 		const failed = 255
 		err := a.execIn(&e, args[0], args[1:])
@@ -72,7 +72,7 @@ func (a *app) execIn(e *execFlags, id string, args []string) error {
 	if err != nil {
 		return err
 	}
-	opt := containers.ExecOptions{PreserveFDs: count, IgnorePaused: e.ignorePaused, Cgroup: e.cgroup}
+	opt := containers.ExecOptions{PreserveFDs: count, IgnorePaused: e.ignorePaused, Subgroups: e.cgroups}
 	if e.detach {
 		opt.Streams, opt.Terminal = containers.Streams(a.Streams), s.sendTerminal
 		pid, pidfd, err := c.Exec(p, opt)

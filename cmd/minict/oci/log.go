@@ -2,6 +2,7 @@ package oci
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -61,6 +62,13 @@ func (l *logger) warn(err error) {
 		to = l.to
 	}
 	l.write(to, "warning", strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// note is for the log file, and for who wants to know all.
+func (l *logger) note(text string) {
+	if l.file != nil || l.debug {
+		l.warn(errors.New(text))
+	}
 }
 
 // line is a line of the log.

@@ -165,7 +165,7 @@ func (a *app) runtime() (*containers.Runtime, error) {
 	default:
 		return nil, fmt.Errorf("--rootless %q is none of true, false and auto", a.rootless)
 	}
-	return &containers.Runtime{Root: root, Systemd: a.systemd, Rootless: rootless, Warn: a.log.warn}, nil
+	return &containers.Runtime{Root: root, Systemd: a.systemd, Rootless: rootless, Warn: a.log.warn, Note: a.log.note}, nil
 }
 
 // container finds a container.

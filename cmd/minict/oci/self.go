@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,8 +25,12 @@ func runProtected() error {
 		return fmt.Errorf("open the program: %w", err)
 	}
 	defer unix.Close(exe)
-	if safe, err := unwritable(exe); err != nil || safe {
+	safe, err := unwritable(exe)
+	if err != nil {
 		return err
+	}
+	if safe {
+		return nameProcess()
 	}
 	program, err := readOnlyMount(exe)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
@@ -37,6 +42,16 @@ func runProtected() error {
 	err = unix.Exec(fmt.Sprintf("/proc/self/fd/%d", program), os.Args, os.Environ())
 	unix.Close(program)
 	return fmt.Errorf("execute the protected program: %w", err)
+}
+
+// nameProcess gives the process its name back, in place of the number of the
+// descriptor that it was executed by.
+func nameProcess() error {
+	name, err := unix.BytePtrFromString(Name)
+	if err != nil {
+		return err
+	}
+	return unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 }
 
 // unwritable says whether nobody can write to the file by this descriptor.
