@@ -30,7 +30,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	with := m.getReady(r.stays(o.TTY), o.Init)
+	with := m.getReady(r.stays(o.TTY), o.Init, o.Network)
 	defer with.close()
 	d, err := m.draft(ctx, o, find)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	with := m.getReady(r.stays(c.TTY), c.Init)
+	with := m.getReady(r.stays(c.TTY), c.Init, c.Network)
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
 	err := d.checkRootfs()
@@ -107,8 +107,9 @@ func (r RunOptions) stays(tty bool) bool {
 
 // surroundings are what any container is started with.
 type surroundings struct {
-	monitor *attach.Monitor // nil if this process is to be it
-	init    *os.File        // the program of the init, if it is wanted
+	monitor *attach.Monitor  // nil if this process is to be it
+	init    *os.File         // the program of the init, if it is wanted
+	network *runtime.Network // nil for the host's
 	host    runtime.Host
 	err     error
 }
@@ -116,7 +117,10 @@ type surroundings struct {
 // getReady starts a monitor, if this process does not stay, and looks at the
 // machine. The monitor gets ready on another processor while this one goes on; a
 // goroutine for that would only begin when there is something to wait for.
-func (m *Manager) getReady(stays, init bool) (s surroundings) {
+func (m *Manager) getReady(stays, init bool, network string) (s surroundings) {
+	if network != NetworkHost {
+		s.network = runtime.NewNetwork()
+	}
 	switch {
 	case !stays:
 		if s.monitor, s.err = attach.Spawn(m.State); s.err == nil {
@@ -132,6 +136,9 @@ func (m *Manager) getReady(stays, init bool) (s surroundings) {
 }
 
 func (s surroundings) close() {
+	if s.network != nil {
+		s.network.Close()
+	}
 	if s.monitor != nil {
 		s.monitor.Close()
 	} else if s.init != nil {
@@ -203,7 +210,11 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	if l.signals, err = l.options.Streams.signals(l.config.TTY); err != nil {
 		return nil, err
 	}
-	session, err := l.handOver(l.container(p, root))
+	k, err := l.container(p, root)
+	if err != nil {
+		return nil, err
+	}
+	session, err := l.handOver(k)
 	if err != nil {
 		return nil, startError(p, err)
 	}
@@ -267,7 +278,7 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Root: true, Anchor: m.anchor(), Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
+		Root: true, Anchor: m.anchor(), Network: c.Network != NetworkHost, Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
 	})
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
@@ -294,7 +305,7 @@ func (c *Config) checkSources() error {
 }
 
 // container says what the monitor needs to know.
-func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
+func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error) {
 	c, m := l.config, l.m
 	oomFile, oomKey := l.with.host.Cgroup.OOMFile(c.cgroupPath())
 	k := attach.Container{
@@ -317,7 +328,14 @@ func (l *launch) container(p *plan.Plan, root *os.File) attach.Container {
 	if l.fresh || c.AutoRemove {
 		k.Remove = m.remains(c)
 	}
-	return k
+	if l.with.network != nil {
+		network, err := l.with.network.File()
+		if err != nil {
+			return k, failf(ErrSetup, "%w", err)
+		}
+		k.Inputs[runtime.InputNetwork] = network
+	}
+	return k, nil
 }
 
 // remains are the paths of a container, in the order in which they have to go.

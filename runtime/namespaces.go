@@ -97,6 +97,8 @@ func (c *compiler) checkNamespaces() error {
 	}
 	s := c.spec
 	switch {
+	case c.opt.Network && (c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.spaces.has(unix.CLONE_NEWUSER)):
+		return specError("the network namespace that was made before is not the one that is asked for")
 	case !c.spaces.has(unix.CLONE_NEWNS):
 		return specError("a container without a mount namespace of its own is not supported")
 	case !c.spaces.has(unix.CLONE_NEWUTS) && s.Hostname+s.Domainname != "":
@@ -152,6 +154,7 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	c.mappings(born | before)
 	c.guard()
 	joined.Join(&c.b)
+	c.enterNetwork()
 	if c.opt.Scope {
 		c.pause(PauseCgroup, "the cgroup", "systemd makes it around a process that is there")
 	}
@@ -179,6 +182,9 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 func (c *compiler) births() (born, before, after uint64) {
 	const forked, late = unix.CLONE_NEWPID, unix.CLONE_NEWCGROUP
 	fresh := c.spaces.fresh
+	if c.opt.Network {
+		fresh &^= unix.CLONE_NEWNET
+	}
 	switch {
 	case c.spaces.mixed():
 		return 0, 0, fresh &^ forked
@@ -186,6 +192,15 @@ func (c *compiler) births() (born, before, after uint64) {
 		return fresh &^ (forked | late | unix.CLONE_NEWTIME), unix.CLONE_NEWTIME, fresh & late
 	}
 	return fresh &^ late, 0, fresh & late
+}
+
+// enterNetwork joins a new network namespace that was made before.
+func (c *compiler) enterNetwork() {
+	if !c.opt.Network {
+		return
+	}
+	c.step("join namespace", "network", "", "its own, made while there was time")
+	c.b.Call(unix.SYS_SETNS, c.network.Value(), plan.Int(unix.CLONE_NEWNET))
 }
 
 func (c *compiler) unshare(flags uint64) {

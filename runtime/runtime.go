@@ -57,6 +57,10 @@ type Options struct {
 	// namespace: the host never sees a mount there. If empty, it is
 	// Spec.Root.Path.
 	Anchor string
+	// Network says that the launcher is handed the container's network
+	// namespace, a new one, as input InputNetwork. It takes as long to make
+	// as everything else in the container: see NewNetwork.
+	Network bool
 	// Files are shown to the container beside what the root filesystem has.
 	Files []File
 	// Filter is what Spec.Linux.Seccomp compiles to, if the caller has it
@@ -108,6 +112,7 @@ const (
 	InputStderr  = "stderr"  // …
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
+	InputNetwork = "network" // a new network namespace
 	InputTarget  = "target"  // pidfd of the container that is joined
 	// InputIDMap begins the names of user namespaces that map the ids of
 	// mounts, see OpenIDMaps.
@@ -155,6 +160,7 @@ type compiler struct {
 	std     [3]plan.Slot
 	socket  plan.Slot    // InputConsole
 	init    plan.Slot    // InputInit
+	network plan.Slot    // InputNetwork
 	gate    [2]plan.Slot // InputGate, InputStarted
 	target  plan.Slot    // InputTarget
 	spread  uint64       // Spec.Linux.RootfsPropagation, MS_*
@@ -253,6 +259,9 @@ func (c *compiler) inputs() {
 	c.stdio(c.spec.Process)
 	if c.opt.Init {
 		c.init = c.b.Input(InputInit)
+	}
+	if c.opt.Network {
+		c.network = c.b.Input(InputNetwork)
 	}
 	if c.opt.Gate {
 		c.gate = [2]plan.Slot{c.b.Input(InputGate), c.b.Input(InputStarted)}

@@ -217,8 +217,10 @@ func (p *Program) alone() bool {
 		return false
 	}
 	for i := range p.loaded.Ops[plan.Child] {
-		switch p.loaded.Ops[plan.Child][i].Call {
-		case plan.Pause, plan.Gate, unix.SYS_SETNS:
+		op := &p.loaded.Ops[plan.Child][i]
+		switch {
+		case op.Call == plan.Pause, op.Call == plan.Gate,
+			op.Call == unix.SYS_SETNS && op.Args[1]&(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME) != 0:
 			return false
 		}
 	}
