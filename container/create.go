@@ -14,6 +14,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"minict/container/monitor"
 	"minict/overlay"
 	"minict/store"
 )
@@ -66,20 +67,38 @@ func (d *draft) make(ctx context.Context, o *Options, find Find) error {
 		return err
 	}
 	c := d.config
-	if err := os.Mkdir(d.m.durableDir(c.ID), 0o700); err != nil {
+	if err := d.m.makeDir(c.ID); err != nil {
 		return fmt.Errorf("create container: %w", err)
-	}
-	if c.Rootfs == "" {
-		for _, dir := range []string{"upper", "work"} {
-			if err := makeWritable(filepath.Join(d.m.durableDir(c.ID), dir)); err != nil {
-				return fmt.Errorf("create container: %w", err)
-			}
-		}
 	}
 	if err := d.name(ctx, o.Name != ""); err != nil {
 		return err
 	}
 	return d.m.makeVolumes(c, d.openRoot)
+}
+
+// makeDir makes a container's directory, with the two of its overlay, or takes a
+// spare one.
+func (m *Manager) makeDir(id string) error {
+	dir := m.durableDir(id)
+	for n := 0; ; n++ {
+		name, ok := monitor.SpareName(n)
+		if !ok {
+			break
+		}
+		if os.Rename(filepath.Join(m.spareDir(), name), dir) == nil {
+			now := time.Now()
+			return os.Chtimes(filepath.Join(dir, "upper"), now, now)
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"upper", "work"} {
+		if err := makeWritable(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeWritable makes the upper or the work directory of an overlay. The mode
@@ -195,15 +214,15 @@ func (d *draft) checkRootfs() error {
 // another if somebody has it. What was killed may still have the name.
 func (d *draft) name(ctx context.Context, chosen bool) error {
 	c := d.config
-	err := d.m.takeName(ctx, c.Name, c.ID)
+	err := d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
 	if !errors.Is(err, ErrNameTaken) {
 		return err
 	}
 	if chosen {
 		d.m.sweep(ctx)
-		return d.m.takeName(ctx, c.Name, c.ID)
+		return d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
 	}
-	if c.Name, err = d.m.takeRandomName(ctx, c.ID); err != nil {
+	if c.Name, err = d.m.takeRandomName(ctx, c.ID, c.AutoRemove); err != nil {
 		return err
 	}
 	return d.m.writeRunConfig(c)

@@ -12,9 +12,12 @@
 //	                       upper, work  what the container changed in its image
 //	                       log, log.1   its output, if it had any
 //	                       exit         how it ended the last time
+//	ROOT/spare/N/          a container's directory that was not written to, for
+//	                       the next one
 //	ROOT/base/             lies below all images: what things are mounted on
 //	ROOT/volumes/NAME/     _data        a volume; anonymous ones have an id as name
 //	ROOT/names/NAME        symbolic link to the ID that has the name
+//	STATE/names/NAME       the same of a container with --rm
 //	STATE/containers/.lock held shared while a run directory is made and its
 //	                       lock taken, exclusively by the sweep
 //	STATE/containers/ID/   lock         held by the monitor as long as it lives

@@ -18,11 +18,11 @@ import (
 
 func (m *Manager) durableDir(id string) string { return filepath.Join(m.Root, "containers", id) }
 func (m *Manager) runDir(id string) string     { return filepath.Join(m.State, "containers", id) }
-func (m *Manager) namePath(name string) string { return filepath.Join(m.Root, "names", name) }
 func (m *Manager) volumes() string             { return filepath.Join(m.Root, "volumes") }
 func (m *Manager) lockPath(id string) string   { return filepath.Join(m.runDir(id), "lock") }
 func (m *Manager) parentLock() string          { return filepath.Join(m.State, "containers", ".lock") }
 func (m *Manager) anchor() string              { return filepath.Join(m.State, "root") }
+func (m *Manager) spareDir() string            { return filepath.Join(m.Root, "spare") }
 func (m *Manager) base() string                { return filepath.Join(m.Root, "base") }
 func (m *Manager) durableConfig(id string) string {
 	return filepath.Join(m.durableDir(id), "config.json")
@@ -38,8 +38,8 @@ func (m *Manager) layOut() error {
 		}
 	}
 	for _, dir := range []string{
-		filepath.Join(m.Root, "containers"), filepath.Join(m.Root, "names"), m.volumes(),
-		filepath.Join(m.State, "containers"), m.anchor(),
+		filepath.Join(m.Root, "containers"), m.nameDirs()[0], m.volumes(), m.spareDir(),
+		filepath.Join(m.State, "containers"), m.nameDirs()[1], m.anchor(),
 	} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err

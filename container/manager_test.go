@@ -63,7 +63,7 @@ func everything(t *testing.T, m *Manager) []string {
 			switch rel, _ := filepath.Rel(root, path); rel {
 			case ".", "containers", "names", "volumes", "root", "containers/.lock", "containers/.swept", "names/.lock", "bin", "cache":
 				return err
-			case "base":
+			case "base", "spare":
 				return fs.SkipDir
 			}
 			left = append(left, path)
@@ -160,6 +160,35 @@ func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 	checkEmpty(t, m)
 }
 
+// A name is one container's, whether it is to last or not.
+func TestNameOfEitherKind(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		m := manager(t)
+		if err := m.layOut(); err != nil {
+			t.Fatal(err)
+		}
+		id := newID()
+		if err := os.Mkdir(m.runDir(id), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.takeName(t.Context(), "web", id, first); err != nil {
+			t.Fatal(err)
+		}
+		for _, second := range []bool{false, true} {
+			if err := m.takeName(t.Context(), "web", newID(), second); !errors.Is(err, ErrNameTaken) {
+				t.Errorf("taken by one that is short-lived: %v; by another: %v, error %v", first, second, err)
+			}
+		}
+		if got, err := m.Lookup("web"); err != nil || got != id {
+			t.Errorf("the name leads to %s, %v", got, err)
+		}
+		if err := errors.Join(m.dropName("web", id), os.Remove(m.runDir(id))); err != nil {
+			t.Fatal(err)
+		}
+		checkEmpty(t, m)
+	}
+}
+
 // Of 64 who want a name exactly one gets it, and the others leave nothing.
 func TestNameRace(t *testing.T) {
 	m := manager(t)
@@ -167,7 +196,7 @@ func TestNameRace(t *testing.T) {
 	for round := range 10 {
 		if round%2 == 1 {
 			// Now it is a name whose container is gone.
-			if err := os.Symlink(newID(), m.namePath("web")); err != nil {
+			if err := os.Symlink(newID(), m.namePath("web", false)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -14,11 +14,50 @@ import (
 	"minict/internal/flock"
 )
 
-// takeName gives a container its name. The name is a symbolic link to the id,
-// which the kernel makes for exactly one of all who want it. A link that a
-// removed container left is replaced.
-func (m *Manager) takeName(ctx context.Context, name, id string) error {
-	path := m.namePath(name)
+// Names are symbolic links to ids, which the kernel makes for exactly one of all
+// who want the same. Those of containers that end with the machine are where
+// everything is that does (shortLived), and the others beside the containers.
+// Who takes a name looks for it in the other place after that: of two who do so
+// at the same time neither gets it, but never both.
+
+// nameDirs are the two places.
+func (m *Manager) nameDirs() [2]string {
+	return [2]string{filepath.Join(m.Root, "names"), filepath.Join(m.State, "names")}
+}
+
+// namePath is where a container has its name.
+func (m *Manager) namePath(name string, shortLived bool) string {
+	dirs := m.nameDirs()
+	if shortLived {
+		return filepath.Join(dirs[1], name)
+	}
+	return filepath.Join(dirs[0], name)
+}
+
+// nameOwner gives the container that has a name, "" if none has: the id that
+// its link leads to, if there is such a container.
+func (m *Manager) nameOwner(name string) string {
+	for _, dir := range m.nameDirs() {
+		if id, err := os.Readlink(filepath.Join(dir, name)); err == nil && isID(id) && m.exists(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// takeName gives a container its name.
+func (m *Manager) takeName(ctx context.Context, name, id string, shortLived bool) error {
+	if err := m.linkName(ctx, m.namePath(name, shortLived), name, id); err != nil {
+		return err
+	}
+	if owner, err := os.Readlink(m.namePath(name, !shortLived)); err == nil && m.exists(owner) {
+		return errors.Join(nameTaken(name, owner), m.dropName(name, id))
+	}
+	return nil
+}
+
+// linkName makes the link. One that a removed container left is replaced.
+func (m *Manager) linkName(ctx context.Context, path, name, id string) error {
 	err := os.Symlink(id, path)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
@@ -28,7 +67,7 @@ func (m *Manager) takeName(ctx context.Context, name, id string) error {
 		return nameTaken(name, owner)
 	}
 	// Two who replace it at once would each undo the other's.
-	lock, err := flock.Lock(ctx, m.namePath(".lock"), flock.Exclusive)
+	lock, err := flock.Lock(ctx, m.nameLock(), flock.Exclusive)
 	if err != nil {
 		return err
 	}
@@ -47,6 +86,8 @@ func (m *Manager) takeName(ctx context.Context, name, id string) error {
 	return err
 }
 
+func (m *Manager) nameLock() string { return filepath.Join(m.nameDirs()[0], ".lock") }
+
 func nameTaken(name, owner string) error {
 	who := "another container"
 	if owner != "" {
@@ -57,24 +98,26 @@ func nameTaken(name, owner string) error {
 
 // dropName frees a container's name, if it still is the container's.
 func (m *Manager) dropName(name, id string) error {
-	path := m.namePath(name)
-	if owner, err := os.Readlink(path); name == "" || err != nil || owner != id {
-		return nil
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, dir := range m.nameDirs() {
+		path := filepath.Join(dir, name)
+		if owner, err := os.Readlink(path); name == "" || err != nil || owner != id {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
 
 // takeRandomName gives a container a name that nobody has.
-func (m *Manager) takeRandomName(ctx context.Context, id string) (string, error) {
+func (m *Manager) takeRandomName(ctx context.Context, id string, shortLived bool) (string, error) {
 	for tries := 0; ; tries++ {
 		name := randomName()
 		if tries > 2 {
 			name = fmt.Sprintf("%s%d", name, rand.IntN(1_000_000))
 		}
-		err := m.takeName(ctx, name, id)
+		err := m.takeName(ctx, name, id, shortLived)
 		if err == nil || !errors.Is(err, ErrNameTaken) || tries == 20 {
 			return name, err
 		}
@@ -88,7 +131,7 @@ func (m *Manager) Lookup(ref string) (string, error) {
 		return ref, nil
 	}
 	if isName(ref) {
-		if id, err := os.Readlink(m.namePath(ref)); err == nil && isID(id) && m.exists(id) {
+		if id := m.nameOwner(ref); id != "" {
 			return id, nil
 		}
 	}
@@ -111,19 +154,22 @@ func (m *Manager) Lookup(ref string) (string, error) {
 
 // danglingNames removes the names of containers that are gone.
 func (m *Manager) danglingNames(ctx context.Context) error {
-	lock, err := flock.Lock(ctx, m.namePath(".lock"), flock.Exclusive)
+	lock, err := flock.Lock(ctx, m.nameLock(), flock.Exclusive)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	names, err := readNames(filepath.Join(m.Root, "names"))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if id, err := os.Readlink(m.namePath(name)); err == nil && !m.exists(id) {
-			if err := os.Remove(m.namePath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+	for _, dir := range m.nameDirs() {
+		names, err := readNames(dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			path := filepath.Join(dir, name)
+			if id, err := os.Readlink(path); err == nil && !m.exists(id) {
+				if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
 			}
 		}
 	}

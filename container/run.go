@@ -320,7 +320,7 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 		LogDir: m.durableDir(c.ID), LogMax: uint64(c.LogMaxSize),
 		OOMFile: oomFile, OOMKey: oomKey,
 		StopSignal: unix.Signal(c.StopSignal), StopTimeout: milliseconds(c.StopTimeout),
-		RemoveOnFailure: l.fresh, RemoveAtEnd: c.AutoRemove,
+		RemoveOnFailure: l.fresh, RemoveAtEnd: c.AutoRemove, SpareDir: m.spareDir(),
 	}
 	if !c.AutoRemove {
 		k.ExitDir = m.durableDir(c.ID)
@@ -346,7 +346,7 @@ func (m *Manager) remains(c *Config) []string {
 			paths = append(paths, filepath.Join(m.volumes(), mount.Source))
 		}
 	}
-	return append(paths, m.namePath(c.Name), m.durableDir(c.ID))
+	return append(paths, m.namePath(c.Name, c.AutoRemove), m.durableDir(c.ID))
 }
 
 // milliseconds is a time-out as the monitor takes it; negative is for ever.

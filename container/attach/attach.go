@@ -133,6 +133,11 @@ type Container struct {
 	Remove          []string
 	RemoveAtEnd     bool
 	RemoveOnFailure bool
+	// SpareDir is where the last of Remove is kept for the next container if
+	// it is as good as new: a directory with the empty ones upper and work.
+	// Empty for nowhere. Only StartHere does so: who else has the root file
+	// system open, and the two with it, a monitor can't know.
+	SpareDir string
 }
 
 // Wishes say what an attachment is for.

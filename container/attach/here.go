@@ -24,7 +24,7 @@ func StartHere(c Container) (*Session, error) {
 		return nil, fmt.Errorf("start process: %w", err)
 	}
 	return here(fds, func(inputs []int, fd int) (*monitor.Here, *wire.Failed) {
-		return monitor.Start(start, c.Plan.Encode(), lock, inputs, fd)
+		return monitor.Start(start, c.Plan.Encode(), lock, inputs, fd, c.SpareDir)
 	}, lock)
 }
 

@@ -88,7 +88,10 @@ func replace(dir int, name string, data []byte) error {
 func (m *monitor) cleanUp(now wire.Removal) {
 	m.log.close()
 	if m.start.Removal&now != 0 {
-		for _, path := range m.start.Remove {
+		for i, path := range m.start.Remove {
+			if i == len(m.start.Remove)-1 && m.spareDir != "" && keep(path, m.spareDir) {
+				break
+			}
 			if err := removePath(path); err != nil && err != unix.ENOENT {
 				m.unfinished = true
 				break
@@ -102,8 +105,11 @@ func (m *monitor) cleanUp(now wire.Removal) {
 		unix.Close(m.listener)
 		m.listener = -1
 	}
-	if m.lock >= 0 {
-		unix.Close(m.lock)
+	for _, fd := range []*int{&m.lock, &m.runDir} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
 	}
 }
 

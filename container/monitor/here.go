@@ -22,11 +22,13 @@ type Here struct {
 // Start starts a container. The plan, the lock, which says that the container
 // lives, and those inputs that are wire.InputSent become its own. Fd is one end
 // of a socket, whose other end takes and sends messages as a monitor's does, but
-// for the first answer and, if nobody has listened until then, the end. If it
-// fails, nothing is left but fd.
-func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int) (*Here, *wire.Failed) {
+// for the first answer and, if nobody has listened until then, the end. The
+// last of what is to be removed, a container's directory, is kept in spareDir
+// instead if it is as good as new; an empty one keeps none. If it fails, nothing
+// is left but fd.
+func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int, spareDir string) (*Here, *wire.Failed) {
 	h := newHere(start, fd)
-	h.m.lock = lock
+	h.m.lock, h.m.spareDir = lock, spareDir
 	failed := h.m.open()
 	if failed != nil {
 		wire.CloseAll(inputs)

@@ -46,8 +46,9 @@ type monitor struct {
 	program [2]segment // what can be dropped meanwhile
 	killAt  time.Time
 
-	unfinished bool // something could not be undone
-	inside     bool // it is part of a command, see Here
+	unfinished bool   // something could not be undone
+	inside     bool   // it is part of a command, see Here
+	spareDir   string // takes the last of start.Remove, see keep; empty for none
 }
 
 func newMonitor() *monitor {

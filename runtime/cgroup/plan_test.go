@@ -108,22 +108,25 @@ func TestPlansAreGolden(t *testing.T) {
 		resources *specs.LinuxResources
 		optional  Set
 		engine    bool
+		shared    bool
 	}{
-		{"v2-none", pure, "/minict/c1", nil, 0, false},
-		{"v2-defaults", pure, "/minict/c1", defaults(), Pids | Devices, false},
-		{"v2-first", first, "/minict/c1", defaults(), Pids | Devices, false},
-		{"v2-all", pure, "/kubepods/pod1/c1", all2(), 0, false},
-		{"v2-engine", pure, "/kubepods/pod1/c1", defaults(), 0, true},
-		{"hybrid-none", hybrid, "/minict/c1", nil, 0, false},
-		{"hybrid-defaults", hybrid, "/minict/c1", defaults(), Pids | Devices, false},
-		{"v1-none", legacy, "/minict/c1", nil, 0, false},
-		{"v1-all", legacy, "/minict/c1", all1(), 0, false},
-		{"v1-engine", legacy, "/docker/c1", nil, 0, true},
+		{"v2-none", pure, "/minict/c1", nil, 0, false, false},
+		{"v2-defaults", pure, "/minict/c1", defaults(), Pids | Devices, false, false},
+		{"v2-first", first, "/minict/c1", defaults(), Pids | Devices, false, false},
+		{"v2-shared", pure, Usual + "/c1", defaults(), Pids | Devices, false, true},
+		{"v2-all", pure, "/kubepods/pod1/c1", all2(), 0, false, false},
+		{"v2-engine", pure, "/kubepods/pod1/c1", defaults(), 0, true, false},
+		{"hybrid-none", hybrid, "/minict/c1", nil, 0, false, false},
+		{"hybrid-defaults", hybrid, "/minict/c1", defaults(), Pids | Devices, false, false},
+		{"hybrid-shared", hybrid, Usual + "/c1", defaults(), Pids | Devices, false, true},
+		{"v1-none", legacy, "/minict/c1", nil, 0, false, false},
+		{"v1-all", legacy, "/minict/c1", all1(), 0, false, false},
+		{"v1-engine", legacy, "/docker/c1", nil, 0, true, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var b plan.Builder
-			joined, err := tt.layout.Plan(&b, tt.path, tt.resources, Options{Optional: tt.optional, Engine: tt.engine})
+			joined, err := tt.layout.Plan(&b, tt.path, tt.resources, Options{Optional: tt.optional, Engine: tt.engine, Shared: tt.shared})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -182,7 +185,7 @@ func slotName(s plan.Slot) string {
 // operands are how an operation's arguments are printed, a letter each:
 // d directory, s string, n number, x hexadecimal, a address, p program.
 var operands = map[uint32]struct{ name, form string }{
-	unix.SYS_MKDIRAT: {"mkdir", "ds"}, unix.SYS_GETPID: {"getpid", ""}, unix.SYS_OPENAT: {"open", "dsx"}, unix.SYS_WRITE: {"write", "dbn"},
+	unix.SYS_MKDIRAT: {"mkdir", "ds"}, unix.SYS_GETPID: {"getpid", ""}, unix.SYS_FCNTL: {"fcntl", "nxn"}, unix.SYS_OPENAT: {"open", "dsx"}, unix.SYS_WRITE: {"write", "dbn"},
 	unix.SYS_CLOSE: {"close", "d"}, unix.SYS_PREAD64: {"pread", "da"}, unix.SYS_BPF: {"bpf", "npn"},
 	plan.Jump: {"jump", "n"}, plan.Expect: {"expect", "anx"}, plan.Expect32: {"expect32", "anx"}, plan.Rmdir: {"rmdir", "s"},
 }

@@ -40,7 +40,7 @@ type Snapshot struct {
 // the root and the state directory. What matches a pattern stays with all
 // that is below it.
 var kept = struct{ root, state []string }{
-	root:  []string{"base", "cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
+	root:  []string{"base", "spare", "cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
 	state: []string{"bin", "root", "containers/.lock", "containers/.swept"},
 }
 

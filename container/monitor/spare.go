@@ -1,0 +1,100 @@
+package monitor
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container's directory with the two of its overlay, upper and work, costs as
+// much to make and to remove as all of the container's namespaces: a file system
+// on a disk allocates and frees blocks for each. Many a container writes nothing.
+// So one that is as good as new is kept as a spare for the next container,
+// instead of being removed.
+
+// spares is how many are kept: as many as may end at the same time before the
+// next begins.
+const spares = 4
+
+// SpareName is the name that a spare may have, and how many names there are.
+func SpareName(n int) (name string, ok bool) { return strconv.Itoa(n), n < spares }
+
+// keep makes a directory a spare, if it can serve once more.
+func keep(path, spareDir string) bool {
+	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	for _, name := range []string{logName, oldLogName} {
+		unix.Unlinkat(dir, name, 0)
+	}
+	if !holds(dir, "upper", "work") || !untouched(dir, "upper") || clearOut(dir, "work") != nil {
+		return false
+	}
+	for n := range spares {
+		name, _ := SpareName(n)
+		if unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, spareDir+"/"+name, unix.RENAME_NOREPLACE) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// holds says whether a directory has these entries, and no others.
+func holds(dir int, want ...string) bool {
+	var buf [1024]byte // no less than these take, or it has others
+	n, err := unix.Getdents(dir, buf[:])
+	if err != nil {
+		return false
+	}
+	_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+	if len(names) != len(want) {
+		return false
+	}
+	for _, name := range names {
+		found := false
+		for _, w := range want {
+			found = found || name == w
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// untouched says whether a directory is as it was made: empty, and root's, with
+// the usual mode and nothing attached. It is what the container saw as its root
+// directory, so it may have changed all of that.
+func untouched(dir int, name string) bool {
+	fd, err := openDir(dir, name)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode != unix.S_IFDIR|0o755 || st.Uid != 0 || st.Gid != 0 {
+		return false
+	}
+	return plain(fd) && holds(fd)
+}
+
+// plain says whether a file has no extended attributes but the one that
+// overlayfs gives each upper directory at its first mount.
+func plain(fd int) bool {
+	const ofOverlay = "trusted.overlay.uuid\x00"
+	var buf [len(ofOverlay) + 1]byte // room for no other beside it
+	n, err := unix.Flistxattr(fd, buf[:])
+	return err == unix.ENOTSUP || err == nil && (n == 0 || string(buf[:n]) == ofOverlay)
+}
+
+// clearOut removes what is in a directory.
+func clearOut(dir int, name string) error {
+	fd, err := openDir(dir, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return empty(fd, "")
+}

@@ -1,0 +1,90 @@
+package monitor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// used makes a container's directory as one that has run leaves it.
+func used(t *testing.T, top string) string {
+	t.Helper()
+	dir := filepath.Join(top, "container")
+	for _, d := range []string{"", "upper", "work", "work/work", "work/work/incompat", "work/work/incompat/volatile"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{"log", "log.1", "work/work/incompat/volatile/dirty"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestSpareIsAsGoodAsNew(t *testing.T) {
+	top := t.TempDir()
+	spare := filepath.Join(top, "spare")
+	if err := os.Mkdir(spare, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n := range spares {
+		name, ok := SpareName(n)
+		if !ok || !keep(used(t, top), spare) {
+			t.Fatalf("number %d is not kept", n)
+		}
+		for _, empty := range []string{"upper", "work"} {
+			if entries, err := os.ReadDir(filepath.Join(spare, name, empty)); err != nil || len(entries) > 0 {
+				t.Errorf("%s: %v, %v", empty, entries, err)
+			}
+		}
+		if entries, _ := os.ReadDir(filepath.Join(spare, name)); len(entries) != 2 {
+			t.Errorf("%v", entries)
+		}
+	}
+	if keep(used(t, top), spare) {
+		t.Error("one more than there is room for")
+	}
+}
+
+// What a container may have done to its root directory is not handed to the
+// next.
+func TestUsedDirectoryIsNoSpare(t *testing.T) {
+	for name, use := range map[string]func(upper string) error{
+		"a file":       func(upper string) error { return os.WriteFile(upper+"/file", nil, 0o600) },
+		"a whiteout":   func(upper string) error { return unix.Mknod(upper+"/gone", unix.S_IFCHR, 0) },
+		"another mode": func(upper string) error { return os.Chmod(upper, 0o777) },
+		"set-gid":      func(upper string) error { return os.Chmod(upper, 0o755|os.ModeSetgid) },
+		"an owner":     func(upper string) error { return os.Chown(upper, 1000, 0) },
+		"a group":      func(upper string) error { return os.Chown(upper, 0, 1000) },
+		"an attribute": func(upper string) error { return unix.Setxattr(upper, "user.left", []byte("x"), 0) },
+		"one of overlayfs'": func(upper string) error {
+			return unix.Setxattr(upper, "trusted.overlay.opaque", []byte("y"), 0)
+		},
+		"a link": func(upper string) error { return errors.Join(os.Remove(upper), os.Symlink("/etc", upper)) },
+		"none":   os.Remove,
+		"a stranger beside it": func(upper string) error {
+			return os.Mkdir(filepath.Join(filepath.Dir(upper), "more"), 0o700)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			top, err := os.MkdirTemp("/var/tmp", "spare") // a file system with attributes
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(top)
+			spare := filepath.Join(top, "spare")
+			dir := used(t, top)
+			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "upper"))); err != nil {
+				t.Fatal(err)
+			}
+			if keep(dir, spare) {
+				t.Error("it is kept")
+			}
+		})
+	}
+}
