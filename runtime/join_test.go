@@ -236,3 +236,35 @@ func TestNotANamespace(t *testing.T) {
 		}
 	}
 }
+
+// Without a mount namespace of its own the container is among the host's
+// mounts, and its own are still nowhere to be seen, nor left.
+func TestNoMountNamespace(t *testing.T) {
+	mounts := func() string {
+		all, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(all)
+	}
+	dir := bundle(t)
+	before := mounts()
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := ordinary(dir, "readlink /proc/self/ns/mnt; ls -d /bin /dev/null /sys/kernel; echo x >/dev/null && echo written; touch /sys/fs/cgroup/x || echo read-only")
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.MountNamespace })
+	r, err := run(t, spec)
+	if err != nil || r.status != 0 {
+		t.Fatalf("%v, status %v: %s", err, r.status, r.stderr)
+	}
+	if want := own + "\n/bin\n/dev/null\n/sys/kernel\nwritten\nread-only\n"; !strings.HasPrefix(r.stdout, want) {
+		t.Errorf("got %q, want %q", r.stdout, want)
+	}
+	for line := range strings.Lines(mounts()) {
+		if strings.Contains(line, dir) && !strings.Contains(before, line) {
+			t.Errorf("left on the host: %s", line)
+		}
+	}
+}

@@ -97,8 +97,6 @@ func (c *compiler) checkNamespaces() error {
 	}
 	s := c.spec
 	switch {
-	case !c.spaces.has(unix.CLONE_NEWNS):
-		return specError("a container without a mount namespace of its own is not supported")
 	case !c.spaces.has(unix.CLONE_NEWUTS) && s.Hostname+s.Domainname != "":
 		return specError("a host name needs a uts namespace")
 	case c.spaces.fresh&unix.CLONE_NEWTIME == 0 && len(s.Linux.TimeOffsets) > 0:
