@@ -114,16 +114,46 @@ func TestJoins(t *testing.T) {
 	}
 }
 
-// A container may share any namespace but that of mounts with its caller.
+// A container may share any namespace with its caller. If it shares the mounts,
+// they are as before when it has ended.
 func TestNamespacesOfTheCaller(t *testing.T) {
-	kinds := []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace}
+	ownMounts(t)
+	before := hostMounts(t)
+	kinds := []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace}
 	rest := []specs.LinuxNamespaceType{specs.UserNamespace, specs.TimeNamespace}
 	noName := func(s *specs.Spec) { s.Hostname = "" }
 	for _, kind := range kinds {
 		got := spacesOf(t, noName, without(kind))
-		checkSpaces(t, string(kind), got, os.Getpid(), append(rest, kind)...)
+		checkSpaces(t, string(kind), got, unix.Gettid(), append(rest, kind)...)
 	}
-	checkSpaces(t, "all", spacesOf(t, noName, without(kinds...)), os.Getpid(), append(rest, kinds...)...)
+	checkSpaces(t, "all", spacesOf(t, noName, without(kinds...)), unix.Gettid(), append(rest, kinds...)...)
+	if after := hostMounts(t); after != before {
+		t.Errorf("the mounts changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// Where the mounts are shared, the container still has its own root, and so has
+// what is executed in it.
+func TestSharedMountsHaveARoot(t *testing.T) {
+	ownMounts(t)
+	holder := unshared(t, unix.CLONE_NEWNS)
+	for name, change := range map[string]func(*specs.Spec){
+		"the caller's": without(specs.MountNamespace),
+		"a process's":  joining(holder, specs.MountNamespace),
+	} {
+		spec := ordinary(bundle(t), "echo up; exec sleep 1000")
+		change(spec)
+		target := sleeper(t, spec)
+		dir, err := unix.Open(fmt.Sprintf("/proc/%d/root", pidOf(t, target)), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(dir)
+		r, err := execute(t, spec, target, map[string]int{InputRoot: dir}, "ls -d /root /bin; pwd; ps | grep -c [s]leep")
+		if err != nil || r.stdout != "/bin\n/\n1\n" {
+			t.Errorf("%s: got %q %q, %v", name, r.stdout, r.stderr, err)
+		}
+	}
 }
 
 // The containers of a pod share a user namespace, and the network that belongs

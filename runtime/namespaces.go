@@ -170,6 +170,10 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	return born
 }
 
+// sharesMounts says whether the container is in a mount namespace of others:
+// its root directory is all that keeps it from their files.
+func (c *compiler) sharesMounts() bool { return c.spaces.fresh&unix.CLONE_NEWNS == 0 }
+
 // births says which of the new namespaces the child is born in, and which it
 // makes itself before it is guarded and after it has joined others. Those that
 // are left are made by its fork. The root of a cgroup namespace is the cgroup

@@ -27,7 +27,7 @@ func (c *compiler) rootfs() error {
 		c.step("open", c.spec.Root.Path, "", "for the root, while it hears of the host's mounts")
 		c.openRoot(rootDir)
 	}
-	if c.spaces.fresh&unix.CLONE_NEWNS != 0 {
+	if !c.sharesMounts() {
 		c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
 		c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(unix.MS_PRIVATE|unix.MS_REC), plan.Int(0))
 	}
@@ -149,7 +149,7 @@ func (c *compiler) pivot() error {
 		c.setAttr(c.root, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	}
 	switch {
-	case c.spaces.fresh&unix.CLONE_NEWNS == 0:
+	case c.sharesMounts():
 		c.chroot()
 		return nil
 	case c.opt.NoPivot:

@@ -102,7 +102,7 @@ type Options struct {
 
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
 const (
-	InputRoot    = "root"    // detached mount of the root filesystem
+	InputRoot    = "root"    // detached mount of the root filesystem; for exec, see CompileExec
 	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2; if it is one of these, then in its place
 	InputStdout  = "stdout"  // …
 	InputStderr  = "stderr"  // …

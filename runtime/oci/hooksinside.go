@@ -62,7 +62,9 @@ func (c *Container) runInside(p *plan.Plan, target int, h specs.Hook, status Sta
 		return err
 	}
 	defer in.close()
-	in.fds[runtime.InputTarget] = target
+	if err := c.enter(in, p, target); err != nil {
+		return err
+	}
 	child, err := carryOut(p, in, nil)
 	if err != nil {
 		return err
