@@ -139,6 +139,8 @@ func TestRefused(t *testing.T) {
 		"period of RR": func(s *specs.Spec) {
 			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedRR, Priority: 1, Period: 1}
 		},
+		"closID":          func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "../x"} },
+		"schemata":        func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{Schemata: []string{"a:b\nc:d"}} },
 		"selinux":         func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
 		"host name twice": func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.hostname": "other"} },
 		"bad rlimit":      func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },

@@ -110,6 +110,9 @@ func (c *compiler) checkNamespaces() error {
 	if err := c.checkNetDevices(); err != nil {
 		return err
 	}
+	if err := checkResctrl(s.Linux.IntelRdt); err != nil {
+		return err
+	}
 	return c.checkMappings()
 }
 
@@ -118,7 +121,7 @@ func (c *compiler) checkNamespaces() error {
 // before it gets to where it could outlive the launcher.
 func (c *compiler) createRuntime() error {
 	h := c.spec.Hooks
-	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 {
+	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 || c.spec.Linux.IntelRdt != nil {
 		c.pause(PauseCreateRuntime, "hooks, network devices", "the namespaces exist, nothing is mounted yet")
 	}
 	return nil

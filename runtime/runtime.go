@@ -218,8 +218,6 @@ func (c *compiler) check() error {
 		return specError("linux is missing")
 	case parts(s) > maxParts:
 		return specError("more than %d mounts, devices, paths and the like", maxParts)
-	case s.Linux.IntelRdt != nil:
-		return specError("linux.intelRdt is not supported yet")
 	}
 	if err := checkProcess(s.Process); err != nil {
 		return err

@@ -179,6 +179,7 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 func (c *Container) abandon(err error) error {
 	if c.first.pid != 0 {
 		c.poststop()
+		err = errors.Join(err, runtime.LeaveResctrl(c.record.IntelRdt, c.ID))
 	}
 	return err
 }
