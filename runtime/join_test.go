@@ -271,7 +271,8 @@ func TestNotANamespace(t *testing.T) {
 // mounts, and its own are still nowhere to be seen, nor left.
 func TestNoMountNamespace(t *testing.T) {
 	mounts := func() string {
-		all, err := os.ReadFile("/proc/self/mountinfo")
+		// Not of the first thread: another test may have left it elsewhere.
+		all, err := os.ReadFile("/proc/thread-self/mountinfo")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +280,7 @@ func TestNoMountNamespace(t *testing.T) {
 	}
 	dir := bundle(t)
 	before := mounts()
-	own, err := os.Readlink("/proc/self/ns/mnt")
+	own, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
 		t.Fatal(err)
 	}
