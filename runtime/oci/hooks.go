@@ -57,10 +57,12 @@ func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec) (err er
 	if hooks == nil {
 		return nil
 	}
-	if err := each("prestart", hooks.Prestart, c.onHost(specs.StateCreating)); err != nil {
+	// They see the container created: its environment is there (runtime.md,
+	// "Lifecycle", step 2).
+	if err := each("prestart", hooks.Prestart, c.onHost(specs.StateCreated)); err != nil {
 		return err
 	}
-	return each("createRuntime", hooks.CreateRuntime, c.onHost(specs.StateCreating))
+	return each("createRuntime", hooks.CreateRuntime, c.onHost(specs.StateCreated))
 }
 
 // each runs hooks, one after the other, until one fails.

@@ -21,7 +21,7 @@ func (c *Container) createContainerHook(spec *specs.Spec, host runtime.Host, tar
 	if err != nil {
 		return err
 	}
-	return c.runInside(p, target, h, specs.StateCreating)
+	return c.runInside(p, target, h, specs.StateCreated)
 }
 
 // startContainerHook runs a hook of the container's in the container, with no
