@@ -14,7 +14,7 @@ BUILD   := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 MONITOR := container/embed/monitor
 WHOLE   := cmd/minict/whole
 
-.PHONY: all minict monitor whole install test unit e2e vm demo golden bench fuzz fmt lint deps clean
+.PHONY: all minict monitor whole install test unit e2e validation engines vm demo golden bench fuzz fmt lint deps clean
 
 all: minict
 
@@ -51,6 +51,11 @@ unit: monitor
 # they compare the host before and after.
 e2e: minict
 	go test -count=1 -timeout 15m -p 1 ./tests/...
+
+# Two of them alone: the OCI validation suite, and the engines that run their
+# containers with minict.
+validation engines: minict
+	go test -count=1 -timeout 10m -v ./tests/$@
 
 # The same end-to-end tests in a virtual machine with nothing but cgroup v2.
 vm: minict

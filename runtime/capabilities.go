@@ -19,16 +19,6 @@ type capabilitySets struct {
 	bounding, effective, inheritable, permitted, ambient uint64
 }
 
-// Warnings tells what a specification asks for that a container doesn't get,
-// and starts without, as the specification wants it: capabilities (config.md
-// "Linux Process") that are unknown, that the kernel doesn't have, that the
-// runtime can't give because it has not got them itself, or that can't be in
-// one set without being in another. An engine's user finds them in its log.
-func Warnings(spec *specs.Spec, host Host) []string {
-	_, warnings := granted(spec, host)
-	return warnings
-}
-
 // granted are the capabilities that the process gets.
 func granted(spec *specs.Spec, host Host) (s capabilitySets, warnings []string) {
 	if spec.Process == nil || spec.Process.Capabilities == nil {

@@ -12,7 +12,8 @@ import (
 
 // CompileExec writes the plan for one more process in a running container:
 // spec is the container's, with Process replaced by the one to run. The
-// container's first process is handed as a pidfd, input InputTarget. Errors
+// container's first process is handed as a pidfd, input InputTarget, and if it
+// has no mount namespace of its own, its root directory as InputRoot. Errors
 // wrap ErrSpec.
 //
 // The process enters all namespaces, gives up its rights, and only then forks
@@ -35,6 +36,9 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	}
 	c.stdio(spec.Process)
 	c.target = c.b.Input(InputTarget)
+	if c.sharesMounts() {
+		c.root = c.b.Input(InputRoot)
+	}
 	joined := cgroup.Joined{Slot: plan.NoSlot}
 	if p := spec.Linux.CgroupsPath; p != "" {
 		var err error
@@ -63,6 +67,9 @@ func CompileExec(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 		return nil, err
 	}
 	c.enter()
+	if c.sharesMounts() {
+		c.chroot()
+	}
 	if err := c.becomeRoot(); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 
 // StepError is a step of a plan that went wrong.
 type StepError struct {
-	Step  plan.Step
+	Step  plan.Step  // none: the process could not be made
 	Errno unix.Errno // 0: killed before it could report, or a plan without a report
 	Exec  bool       // the step was execve of the user's program, or the look for it
 }
@@ -40,6 +40,8 @@ func (e *StepError) Error() string {
 	case e.Step.Verb == "open namespace" && (e.Errno == unix.EINVAL || e.Errno == unix.ENOTTY):
 		kind, file, _ := strings.Cut(e.Step.Object, " ")
 		return fmt.Sprintf("join namespace %s: %s is no %s namespace", kind, file, kind)
+	case e.Step == (plan.Step{}):
+		return fmt.Sprintf("make the process, with its namespaces and in its cgroup: %v", e.Errno)
 	case e.Errno == 0:
 		return fmt.Sprintf("%s %s: killed during set-up; is the memory limit too low?", e.Step.Verb, e.Step.Object)
 	}

@@ -7,7 +7,8 @@ import (
 // MountOptions are the options of mounts that this runtime knows by itself,
 // sorted; any other is handed to the filesystem.
 func MountOptions() []string {
-	list := []string{"bind", "rbind", "defaults", "async", "sync", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud"}
+	list := []string{"bind", "rbind", "defaults", "async", "sync", "dirsync", "mand", "nomand", "lazytime", "nolazytime", "silent", "loud",
+		"iversion", "noiversion", "remount", "idmap", "ridmap", "tmpcopyup"}
 	for option := range attrs {
 		list = append(list, option, "r"+option)
 	}

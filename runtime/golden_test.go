@@ -103,9 +103,6 @@ func TestRefused(t *testing.T) {
 		"relative bind": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "b", Type: "bind"})
 		},
-		"bind with data": func(s *specs.Spec) {
-			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "size=1"}})
-		},
 		"copy up":              func(s *specs.Spec) { s.Mounts[0].Options = append(s.Mounts[0].Options, "tmpcopyup") },
 		"relative root":        func(s *specs.Spec) { s.Root.Path = "rootfs" },
 		"relative mask":        func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"proc/kcore"} },
@@ -142,8 +139,9 @@ func TestRefused(t *testing.T) {
 		"period of RR": func(s *specs.Spec) {
 			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedRR, Priority: 1, Period: 1}
 		},
+		"closID":          func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "../x"} },
+		"schemata":        func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{Schemata: []string{"a:b\nc:d"}} },
 		"selinux":         func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
-		"mount label":     func(s *specs.Spec) { s.Linux.MountLabel = "x" },
 		"host name twice": func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.hostname": "other"} },
 		"bad rlimit":      func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
 		"bad oom score":   func(s *specs.Spec) { n := 1001; s.Process.OOMScoreAdj = &n },

@@ -114,16 +114,46 @@ func TestJoins(t *testing.T) {
 	}
 }
 
-// A container may share any namespace but that of mounts with its caller.
+// A container may share any namespace with its caller. If it shares the mounts,
+// they are as before when it has ended.
 func TestNamespacesOfTheCaller(t *testing.T) {
-	kinds := []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace}
+	ownMounts(t)
+	before := hostMounts(t)
+	kinds := []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace}
 	rest := []specs.LinuxNamespaceType{specs.UserNamespace, specs.TimeNamespace}
 	noName := func(s *specs.Spec) { s.Hostname = "" }
 	for _, kind := range kinds {
 		got := spacesOf(t, noName, without(kind))
-		checkSpaces(t, string(kind), got, os.Getpid(), append(rest, kind)...)
+		checkSpaces(t, string(kind), got, unix.Gettid(), append(rest, kind)...)
 	}
-	checkSpaces(t, "all", spacesOf(t, noName, without(kinds...)), os.Getpid(), append(rest, kinds...)...)
+	checkSpaces(t, "all", spacesOf(t, noName, without(kinds...)), unix.Gettid(), append(rest, kinds...)...)
+	if after := hostMounts(t); after != before {
+		t.Errorf("the mounts changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// Where the mounts are shared, the container still has its own root, and so has
+// what is executed in it.
+func TestSharedMountsHaveARoot(t *testing.T) {
+	ownMounts(t)
+	holder := unshared(t, unix.CLONE_NEWNS)
+	for name, change := range map[string]func(*specs.Spec){
+		"the caller's": without(specs.MountNamespace),
+		"a process's":  joining(holder, specs.MountNamespace),
+	} {
+		spec := ordinary(bundle(t), "echo up; exec sleep 1000")
+		change(spec)
+		target := sleeper(t, spec)
+		dir, err := unix.Open(fmt.Sprintf("/proc/%d/root", pidOf(t, target)), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(dir)
+		r, err := execute(t, spec, target, map[string]int{InputRoot: dir}, "ls -d /root /bin; pwd; ps | grep -c [s]leep")
+		if err != nil || r.stdout != "/bin\n/\n1\n" {
+			t.Errorf("%s: got %q %q, %v", name, r.stdout, r.stderr, err)
+		}
+	}
 }
 
 // The containers of a pod share a user namespace, and the network that belongs
@@ -233,6 +263,39 @@ func TestNotANamespace(t *testing.T) {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace, Path: path})
 		if _, err := run(t, spec); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", path, err, want)
+		}
+	}
+}
+
+// Without a mount namespace of its own the container is among the host's
+// mounts, and its own are still nowhere to be seen, nor left.
+func TestNoMountNamespace(t *testing.T) {
+	mounts := func() string {
+		// Not of the first thread: another test may have left it elsewhere.
+		all, err := os.ReadFile("/proc/thread-self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(all)
+	}
+	dir := bundle(t)
+	before := mounts()
+	own, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := ordinary(dir, "readlink /proc/self/ns/mnt; ls -d /bin /dev/null /sys/kernel; echo x >/dev/null && echo written; touch /sys/fs/cgroup/x || echo read-only")
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.MountNamespace })
+	r, err := run(t, spec)
+	if err != nil || r.status != 0 {
+		t.Fatalf("%v, status %v: %s", err, r.status, r.stderr)
+	}
+	if want := own + "\n/bin\n/dev/null\n/sys/kernel\nwritten\nread-only\n"; !strings.HasPrefix(r.stdout, want) {
+		t.Errorf("got %q, want %q", r.stdout, want)
+	}
+	for line := range strings.Lines(mounts()) {
+		if strings.Contains(line, dir) && !strings.Contains(before, line) {
+			t.Errorf("left on the host: %s", line)
 		}
 	}
 }

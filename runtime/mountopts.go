@@ -101,8 +101,6 @@ func (o *mountOptions) other(opt string) {
 func (o *mountOptions) check(m specs.Mount) error {
 	mapped := len(m.UIDMappings) + len(m.GIDMappings)
 	switch {
-	case o.bind && len(o.data) > 0:
-		return specError("mount %s: a bind mount knows no option %q", m.Destination, o.data[0])
 	case !o.bind && !o.remount && m.Type == "":
 		return specError("mount %s: neither a type nor the option bind", m.Destination)
 	case o.copyUp && (o.bind || o.remount || m.Type != "tmpfs"):

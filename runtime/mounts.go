@@ -98,6 +98,10 @@ func (c *compiler) bind(i int, m specs.Mount, o mountOptions) error {
 		if tree, err = c.openSource(m, o); err != nil {
 			return err
 		}
+	} else if o.propagates() {
+		// The kernel lists mounts as they were made. This is to be the
+		// specification's order, where it lets a copy be copied (Linux 6.15).
+		c.b.Call(unix.SYS_OPEN_TREE, tree.Value(), c.b.Str(""), plan.Int(o.copies()|emptyPath)).Into(tree).Ignore(int(unix.EINVAL))
 	}
 	c.change(tree, o)
 	c.propagate(tree, o)
@@ -123,12 +127,16 @@ func (c *compiler) openSource(m specs.Mount, o mountOptions) (plan.Slot, error) 
 		return plan.NoSlot, err
 	}
 	tree := c.b.Slot()
-	flags := cloneTree
-	if o.recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(source), plan.Int(flags)).Into(tree)
+	c.b.Call(unix.SYS_OPEN_TREE, plan.Int(atFDCWD), c.b.Str(source), plan.Int(o.copies())).Into(tree)
 	return tree, nil
+}
+
+// copies are the flags of open_tree(2).
+func (o *mountOptions) copies() int {
+	if o.recursive {
+		return cloneTree | unix.AT_RECURSIVE
+	}
+	return cloneTree
 }
 
 // change sets and clears a mount's attributes, and those of the mounts below.
@@ -196,7 +204,7 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 // and the like have labels by the kernel's policy.
 func (c *compiler) labelled(kind string, data []string) []string {
 	label := c.spec.Linux.MountLabel
-	if label == "" || !slices.Contains([]string{"tmpfs", "devpts", "mqueue", "ramfs"}, kind) {
+	if label == "" || !c.host.SELinux || !slices.Contains([]string{"tmpfs", "devpts", "mqueue", "ramfs"}, kind) {
 		return data
 	}
 	return append(slices.Clone(data), "context="+label)
@@ -221,17 +229,22 @@ func (c *compiler) remount(m specs.Mount, o mountOptions) {
 	c.step("remount", m.Destination, strings.Join(m.Options, ","), "")
 	mnt := c.walk(m.Destination, plan.WalkExisting)
 	if !o.bind && len(o.super)+len(o.data) > 0 {
-		fs := c.b.Slot()
-		c.b.Call(unix.SYS_FSPICK, mnt.Value(), c.b.Str(""), plan.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(fs)
-		c.configAll(fs, o)
-		c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(unix.FSCONFIG_CMD_RECONFIGURE), plan.Int(0), plan.Int(0), plan.Int(0))
-		c.b.Call(unix.SYS_CLOSE, fs.Value())
+		c.reconfigure(mnt, o)
 	}
 	c.change(mnt, o)
 	if len(o.spread) > 0 {
 		c.propagate(mnt, o)
 	}
 	c.b.Call(unix.SYS_CLOSE, mnt.Value())
+}
+
+// reconfigure changes the options of the filesystem that is mounted.
+func (c *compiler) reconfigure(mnt plan.Slot, o mountOptions) {
+	fs := c.b.Slot()
+	c.b.Call(unix.SYS_FSPICK, mnt.Value(), c.b.Str(""), plan.Int(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)).Into(fs)
+	c.configAll(fs, o)
+	c.b.Call(unix.SYS_FSCONFIG, fs.Value(), plan.Int(unix.FSCONFIG_CMD_RECONFIGURE), plan.Int(0), plan.Int(0), plan.Int(0))
+	c.b.Call(unix.SYS_CLOSE, fs.Value())
 }
 
 // create makes a filesystem (fsopen(2)) that is to be mounted.

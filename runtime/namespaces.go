@@ -99,8 +99,6 @@ func (c *compiler) checkNamespaces() error {
 	switch {
 	case c.opt.Network && (c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.spaces.has(unix.CLONE_NEWUSER)):
 		return specError("the network namespace that was made before is not the one that is asked for")
-	case !c.spaces.has(unix.CLONE_NEWNS):
-		return specError("a container without a mount namespace of its own is not supported")
 	case !c.spaces.has(unix.CLONE_NEWUTS) && s.Hostname+s.Domainname != "":
 		return specError("a host name needs a uts namespace")
 	case c.spaces.fresh&unix.CLONE_NEWTIME == 0 && len(s.Linux.TimeOffsets) > 0:
@@ -114,6 +112,9 @@ func (c *compiler) checkNamespaces() error {
 	if err := c.checkNetDevices(); err != nil {
 		return err
 	}
+	if err := checkResctrl(s.Linux.IntelRdt); err != nil {
+		return err
+	}
 	return c.checkMappings()
 }
 
@@ -122,7 +123,7 @@ func (c *compiler) checkNamespaces() error {
 // before it gets to where it could outlive the launcher.
 func (c *compiler) createRuntime() error {
 	h := c.spec.Hooks
-	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 {
+	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 || c.spec.Linux.IntelRdt != nil {
 		c.pause(PauseCreateRuntime, "hooks, network devices", "the namespaces exist, nothing is mounted yet")
 	}
 	return nil
@@ -174,6 +175,10 @@ func (c *compiler) namespaces(joined cgroup.Joined) uint64 {
 	}
 	return born
 }
+
+// sharesMounts says whether the container is in a mount namespace of others:
+// its root directory is all that keeps it from their files.
+func (c *compiler) sharesMounts() bool { return c.spaces.fresh&unix.CLONE_NEWNS == 0 }
 
 // births says which of the new namespaces the child is born in, and which it
 // makes itself before it is guarded and after it has joined others. Those that

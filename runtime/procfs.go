@@ -156,8 +156,6 @@ func (c *compiler) labels() error {
 		return specError("process.apparmorProfile %q: this kernel runs without AppArmor", p.ApparmorProfile)
 	case p.SelinuxLabel != "" && !c.host.SELinux:
 		return specError("process.selinuxLabel %q: this kernel runs without SELinux", p.SelinuxLabel)
-	case c.spec.Linux.MountLabel != "" && !c.host.SELinux:
-		return specError("linux.mountLabel %q: this kernel runs without SELinux", c.spec.Linux.MountLabel)
 	}
 	if profile := p.ApparmorProfile; profile != "" {
 		c.step("set AppArmor profile", profile, "from execve on", "what the program may do, by AppArmor's rules")

@@ -132,7 +132,7 @@ func (g *generator) change(s *specs.Spec) {
 // namespaces makes, joins or shares each, as far as the kernel allows it with
 // the users that the container has.
 func (g *generator) namespaces(s *specs.Spec) {
-	s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	s.Linux.Namespaces = nil
 	add := func(kind specs.LinuxNamespaceType, pid int) {
 		ns := specs.LinuxNamespace{Type: kind}
 		if pid != 0 {
@@ -140,6 +140,9 @@ func (g *generator) namespaces(s *specs.Spec) {
 		}
 		g.say("%s %s", kind, map[bool]string{true: "new", false: "joined"}[pid == 0])
 		s.Linux.Namespaces = append(s.Linux.Namespaces, ns)
+	}
+	if g.users != 0 || !g.one(6) {
+		add(specs.MountNamespace, 0)
 	}
 	other := g.plain
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: firstID, Size: 65536}}

@@ -27,11 +27,14 @@ func (c *compiler) rootfs() error {
 		c.step("open", c.spec.Root.Path, "", "for the root, while it hears of the host's mounts")
 		c.openRoot(rootDir)
 	}
-	if !c.spaces.joins(unix.CLONE_NEWNS) {
+	if !c.sharesMounts() {
 		c.step("make private", "/", "all mounts", "what is mounted from here on stays inside")
 		c.b.Call(unix.SYS_MOUNT, plan.Int(0), c.b.Str("/"), plan.Int(0), plan.Int(unix.MS_PRIVATE|unix.MS_REC), plan.Int(0))
 	}
 
+	if !c.spaces.has(unix.CLONE_NEWNS) {
+		return c.detachedRoot(rootDir)
+	}
 	anchor := c.opt.Anchor
 	if anchor == "" {
 		anchor = rootDir
@@ -48,6 +51,21 @@ func (c *compiler) rootfs() error {
 	}
 	c.attach(c.root, place)
 	return c.showFiles(files)
+}
+
+// detachedRoot is for a container in its caller's mount namespace. Its root
+// filesystem is attached nowhere, and what it is furnished with is attached to
+// that alone (Linux 6.15): nobody else sees it, and it goes with its processes.
+func (c *compiler) detachedRoot(rootDir string) error {
+	if len(c.opt.Files) > 0 {
+		return specError("files of its own need a mount namespace of its own")
+	}
+	c.step("copy", "the root filesystem", "attached nowhere", "files: the container's own tree, among the mounts of the host")
+	if c.root == plan.NoSlot {
+		c.openRoot(rootDir)
+	}
+	c.setAttr(c.root, unix.AT_RECURSIVE, mountAttr{propagation: unix.MS_PRIVATE})
+	return nil
 }
 
 // rootDir is the host's directory that is the root filesystem, or "" if that
@@ -120,6 +138,10 @@ func (o *mountOptions) propagates() bool {
 func (c *compiler) pivot() error {
 	for _, l := range c.late {
 		c.step("make read-only", l.destination, "", "furnished, and not to be changed any more")
+		if !c.spaces.has(unix.CLONE_NEWNS) { // the attributes of what is attached nowhere can't be changed
+			c.reconfigure(l.mount, mountOptions{super: []string{"ro"}})
+			continue
+		}
 		c.setAttr(l.mount, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	}
 	if c.spec.Root.Readonly {
@@ -127,7 +149,7 @@ func (c *compiler) pivot() error {
 		c.setAttr(c.root, 0, mountAttr{set: unix.MOUNT_ATTR_RDONLY})
 	}
 	switch {
-	case c.spaces.joins(unix.CLONE_NEWNS):
+	case c.sharesMounts():
 		c.chroot()
 		return nil
 	case c.opt.NoPivot:

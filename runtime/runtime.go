@@ -106,7 +106,7 @@ type Options struct {
 
 // Names of the descriptors that a plan wants handed, see plan.Plan.Inputs.
 const (
-	InputRoot    = "root"    // detached mount of the root filesystem
+	InputRoot    = "root"    // detached mount of the root filesystem; for exec, see CompileExec
 	InputStdin   = "stdin"   // what becomes descriptors 0, 1, 2; if it is one of these, then in its place
 	InputStdout  = "stdout"  // …
 	InputStderr  = "stderr"  // …
@@ -224,8 +224,6 @@ func (c *compiler) check() error {
 		return specError("linux is missing")
 	case parts(s) > maxParts:
 		return specError("more than %d mounts, devices, paths and the like", maxParts)
-	case s.Linux.IntelRdt != nil:
-		return specError("linux.intelRdt is not supported yet")
 	}
 	if err := checkProcess(s.Process); err != nil {
 		return err

@@ -154,8 +154,11 @@ func (m *monitor) carryOut(p *process, console int) *wire.Failed {
 
 func stepFailure(err error) *wire.Failed {
 	f, ok := err.(*launch.Failure)
-	if !ok {
+	switch {
+	case !ok:
 		return failure("fork", err)
+	case f.Step == launch.NoStep:
+		return failure("fork", f.Errno)
 	}
 	return &wire.Failed{Step: uint32(f.Step), Errno: uint32(f.Errno), Exec: f.Exec}
 }

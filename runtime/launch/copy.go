@@ -17,6 +17,9 @@ type copier struct {
 	depth uintptr
 	pos   uintptr // of the next entry in entries
 	end   uintptr
+	name  uintptr // of the entry at hand
+	in    uintptr // a file
+	out   uintptr // … and its copy
 	stat  unix.Statx_t
 	times [2]unix.Timespec
 	link  [unix.PathMax]byte
@@ -41,26 +44,47 @@ var dot, empty = [2]byte{'.'}, [1]byte{}
 //go:norace
 func (m *machine) copyTree() unix.Errno {
 	c := &m.copier
-	c.depth, c.pos, c.end = 0, 0, 0
+	c.depth = 0
 	errno := c.enter(m.args[0], m.args[1], uintptr(unsafe.Pointer(&dot)))
-	if errno != 0 {
-		return errno
-	}
-	for errno == 0 {
+	for errno == 0 && c.depth > 0 {
 		if c.pos == c.end {
 			errno = c.fill()
 		}
-		if errno != 0 || c.end != 0 {
-			if errno == 0 {
-				errno = c.entry()
+		if errno == 0 && c.end == 0 { // all of this directory is done
+			if c.depth > 1 || m.args[2]&plan.CopyTop != 0 {
+				errno = c.attributes(c.dir().from, c.dir().to)
 			}
+			c.leave()
 			continue
 		}
-		if c.depth > 1 || m.args[2]&plan.CopyTop != 0 {
-			errno = c.attributes(c.dir().from, c.dir().to)
+		if errno != 0 || !c.take() {
+			continue
 		}
-		if c.leave(); c.depth == 0 {
-			return errno
+		if errno = c.look(c.dir().from, c.name, unix.AT_SYMLINK_NOFOLLOW); errno != 0 {
+			continue
+		}
+		switch c.stat.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			if errno = c.mkdir(); errno == 0 {
+				errno = c.enter(c.dir().from, c.dir().to, c.name)
+			}
+		case unix.S_IFREG:
+			if errno = c.open(); errno == 0 {
+				errno = c.content()
+			}
+			if errno == 0 {
+				errno = c.attributes(c.in, c.out)
+			}
+			c.close()
+		case unix.S_IFLNK:
+			if errno = c.symlink(); errno == 0 {
+				errno = c.chown()
+			}
+		case unix.S_IFSOCK: // nobody listens at a copy
+		default:
+			if errno = c.node(); errno == 0 {
+				errno = c.chown()
+			}
 		}
 	}
 	for c.depth > 0 {
@@ -126,37 +150,18 @@ func (c *copier) fill() unix.Errno {
 	return errno
 }
 
-// entry copies the next entry, or enters it.
+// take goes to the next entry, unless that is the directory itself or the one
+// above.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (c *copier) entry() unix.Errno {
+func (c *copier) take() bool {
 	d := (*unix.Dirent)(unsafe.Add(unsafe.Pointer(&c.entries), c.pos))
 	c.pos += uintptr(d.Reclen)
 	c.dir().next = uintptr(d.Off)
-	name := uintptr(unsafe.Pointer(&d.Name))
-	if d.Name[0] == '.' && (d.Name[1] == 0 || d.Name[1] == '.' && d.Name[2] == 0) {
-		return 0
-	}
-	from, to := c.dir().from, c.dir().to
-	if errno := c.look(from, name, unix.AT_SYMLINK_NOFOLLOW); errno != 0 {
-		return errno
-	}
-	switch c.stat.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		if _, _, errno := rawSyscall6(unix.SYS_MKDIRAT, to, name, 0o700, 0, 0, 0); errno != 0 {
-			return errno
-		}
-		return c.enter(from, to, name)
-	case unix.S_IFREG:
-		return c.file(from, to, name)
-	case unix.S_IFLNK:
-		return c.symlink(from, to, name)
-	case unix.S_IFSOCK:
-		return 0 // nobody listens at a copy
-	}
-	return c.node(to, name)
+	c.name = uintptr(unsafe.Pointer(&d.Name))
+	return d.Name[0] != '.' || d.Name[1] != 0 && (d.Name[1] != '.' || d.Name[2] != 0)
 }
 
 //go:nosplit
@@ -169,27 +174,46 @@ func (c *copier) look(dir, name, flags uintptr) unix.Errno {
 
 //go:nosplit
 //go:norace
-func (c *copier) file(from, to, name uintptr) unix.Errno {
+func (c *copier) mkdir() unix.Errno {
+	_, _, errno := rawSyscall6(unix.SYS_MKDIRAT, c.dir().to, c.name, 0o700, 0, 0, 0)
+	return errno
+}
+
+// open opens a file and makes its copy.
+//
+//go:nosplit
+//go:norace
+func (c *copier) open() (errno unix.Errno) {
 	// Not to wait for somebody, if it has become a fifo meanwhile.
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	in, _, errno := rawSyscall6(unix.SYS_OPENAT, from, name, flags, 0, 0, 0)
+	c.in, _, errno = rawSyscall6(unix.SYS_OPENAT, c.dir().from, c.name, flags, 0, 0, 0)
 	if errno != 0 {
 		return errno
 	}
 	const create = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	out, _, errno := rawSyscall6(unix.SYS_OPENAT, to, name, create, 0o600, 0, 0)
-	if errno == 0 {
-		for n := uintptr(1); n > 0 && errno == 0; {
-			const most = 1 << 30
-			n, _, errno = rawSyscall6(unix.SYS_SENDFILE, out, in, 0, most, 0, 0)
-		}
-		if errno == 0 {
-			errno = c.attributes(in, out)
-		}
-		rawSyscall6(unix.SYS_CLOSE, out, 0, 0, 0, 0, 0)
-	}
-	rawSyscall6(unix.SYS_CLOSE, in, 0, 0, 0, 0, 0)
+	c.out, _, errno = rawSyscall6(unix.SYS_OPENAT, c.dir().to, c.name, create, 0o600, 0, 0)
 	return errno
+}
+
+//go:nosplit
+//go:norace
+func (c *copier) close() {
+	rawSyscall6(unix.SYS_CLOSE, c.in, 0, 0, 0, 0, 0)
+	rawSyscall6(unix.SYS_CLOSE, c.out, 0, 0, 0, 0, 0)
+}
+
+// content copies what is in the file.
+//
+//go:nosplit
+//go:norace
+func (c *copier) content() unix.Errno {
+	for {
+		const most = 1 << 30
+		n, _, errno := rawSyscall6(unix.SYS_SENDFILE, c.out, c.in, 0, most, 0, 0)
+		if errno != 0 || n == 0 {
+			return errno
+		}
+	}
 }
 
 // attributes gives a copy the owner, mode and times of the original.
@@ -197,12 +221,14 @@ func (c *copier) file(from, to, name uintptr) unix.Errno {
 //go:nosplit
 //go:norace
 func (c *copier) attributes(from, to uintptr) unix.Errno {
-	if errno := c.look(from, uintptr(unsafe.Pointer(&empty)), unix.AT_EMPTY_PATH); errno != 0 {
+	_, _, errno := rawSyscall6(unix.SYS_STATX, from, uintptr(unsafe.Pointer(&empty)), unix.AT_EMPTY_PATH,
+		unix.STATX_BASIC_STATS, uintptr(unsafe.Pointer(&c.stat)), 0)
+	if errno != 0 {
 		return errno
 	}
 	// The owner first: a change of it takes the set-uid bit away. An owner
 	// that this user namespace has no id for can't be given (EINVAL).
-	_, _, errno := rawSyscall6(unix.SYS_FCHOWN, to, uintptr(c.stat.Uid), uintptr(c.stat.Gid), 0, 0, 0)
+	_, _, errno = rawSyscall6(unix.SYS_FCHOWN, to, uintptr(c.stat.Uid), uintptr(c.stat.Gid), 0, 0, 0)
 	if errno != 0 && errno != unix.EINVAL {
 		return errno
 	}
@@ -218,36 +244,31 @@ func (c *copier) attributes(from, to uintptr) unix.Errno {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (c *copier) symlink(from, to, name uintptr) unix.Errno {
+func (c *copier) symlink() unix.Errno {
 	at := uintptr(unsafe.Pointer(&c.link))
-	n, _, errno := rawSyscall6(unix.SYS_READLINKAT, from, name, at, unsafe.Sizeof(c.link)-1, 0, 0)
+	n, _, errno := rawSyscall6(unix.SYS_READLINKAT, c.dir().from, c.name, at, unsafe.Sizeof(c.link)-1, 0, 0)
 	if errno != 0 {
 		return errno
 	}
 	*(*byte)(address(at + n)) = 0
-	if _, _, errno = rawSyscall6(unix.SYS_SYMLINKAT, at, to, name, 0, 0, 0); errno != 0 {
-		return errno
-	}
-	return c.chown(to, name)
+	_, _, errno = rawSyscall6(unix.SYS_SYMLINKAT, at, c.dir().to, c.name, 0, 0, 0)
+	return errno
 }
 
 // node makes a device or a fifo like the one that was looked at.
 //
 //go:nosplit
 //go:norace
-func (c *copier) node(to, name uintptr) unix.Errno {
+func (c *copier) node() unix.Errno {
 	device := unix.Mkdev(c.stat.Rdev_major, c.stat.Rdev_minor)
-	_, _, errno := rawSyscall6(unix.SYS_MKNODAT, to, name, uintptr(c.stat.Mode), uintptr(device), 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return c.chown(to, name)
+	_, _, errno := rawSyscall6(unix.SYS_MKNODAT, c.dir().to, c.name, uintptr(c.stat.Mode), uintptr(device), 0, 0)
+	return errno
 }
 
 //go:nosplit
 //go:norace
-func (c *copier) chown(to, name uintptr) unix.Errno {
-	_, _, errno := rawSyscall6(unix.SYS_FCHOWNAT, to, name, uintptr(c.stat.Uid), uintptr(c.stat.Gid),
+func (c *copier) chown() unix.Errno {
+	_, _, errno := rawSyscall6(unix.SYS_FCHOWNAT, c.dir().to, c.name, uintptr(c.stat.Uid), uintptr(c.stat.Gid),
 		unix.AT_SYMLINK_NOFOLLOW, 0)
 	if errno == unix.EINVAL {
 		return 0

@@ -38,10 +38,14 @@ type Child struct {
 // Failure is a step that went wrong. Its text is for the log: what the user
 // reads is made by those who know the plan's steps.
 type Failure struct {
-	Step  int        // index in plan.Plan.Steps
+	Step  int        // index in plan.Plan.Steps, or NoStep
 	Errno unix.Errno // 0: the process was killed before it could report
 	Exec  bool       // the step was execve(2)
 }
+
+// NoStep is the step of a failure to make the child: no namespaces (ENOSPC,
+// EPERM), no processes (EAGAIN), or no room in its cgroup (EBUSY), clone(2).
+const NoStep = -1
 
 func (f *Failure) Error() string {
 	if f.Errno == 0 {
@@ -176,7 +180,7 @@ func (p *Program) Start(pause Pause) (*Child, error) {
 	c, errno := p.clone(len(ops))
 	unix.Close(link[1])
 	if errno != 0 {
-		return nil, &Failure{Step: int(ops[0].Step), Errno: errno}
+		return nil, &Failure{Step: NoStep, Errno: errno}
 	}
 	if err := p.attend(link[0], c, pause); err != nil {
 		c.kill()

@@ -31,8 +31,11 @@ type machine struct {
 	word   byte
 	after  afterGate
 	copier copier
-	// Of walk: the target of a link, and the path as it goes on from there.
+	// Of walk: the directory at hand, the target of a link, and the path as
+	// it goes on from there.
+	parent uintptr
 	links  uintptr
+	file   bool
 	target [unix.PathMax]byte
 	ways   [2][2 * unix.PathMax]byte
 }
@@ -130,7 +133,11 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 	}
 	switch op.Call {
 	case plan.Walk:
-		return m.walk()
+		result, errno = m.walk()
+		for errno == isLink {
+			result, errno = m.makeWay()
+		}
+		return result, errno
 	case plan.Fork:
 		return m.fork(a[0])
 	case plan.Jump:

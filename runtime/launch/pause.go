@@ -138,7 +138,10 @@ func (p *Program) attend(link int, c *Child, pause Pause) error {
 			return err
 		}
 		// If the child is gone, that is what the link says next.
-		unix.SendmsgN(link, number[:], nil, nil, unix.MSG_NOSIGNAL)
+		_, err = unix.SendmsgN(link, number[:], nil, nil, unix.MSG_NOSIGNAL)
+		if err != nil && err != unix.EPIPE && err != unix.ECONNRESET {
+			return err
+		}
 	}
 }
 

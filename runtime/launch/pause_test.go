@@ -3,10 +3,14 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -227,5 +231,55 @@ func TestGateNobodyOpens(t *testing.T) {
 	unix.Close(pipe[1])
 	if status := end(t, c); status.ExitStatus() != 1 {
 		t.Errorf("status %v", status)
+	}
+}
+
+// What fails before there is a child is no step's failure.
+func TestNoProcess(t *testing.T) {
+	var b plan.Builder
+	execve(&b, "/bin/true")
+	_, err := begin(t, b.Plan(unix.CLONE_NEWPID|unix.CLONE_THREAD, plan.NoSlot), nil)
+	var f *Failure
+	if !errors.As(err, &f) || f.Step != NoStep || f.Errno != unix.EINVAL {
+		t.Errorf("got %+v", err)
+	}
+}
+
+// dying names the variable by which the test program is told to be a launcher
+// that is killed while its child pauses. Descriptor 3 shows who is left.
+const dying = "LAUNCH_TEST_DYING"
+
+func init() {
+	if os.Getenv(dying) == "" {
+		return
+	}
+	runtime.LockOSThread()
+	prog, err := New(pausing().Encode(), nil, false)
+	if err == nil {
+		_, err = prog.Start(func(uint32, *Child) error { return unix.Kill(os.Getpid(), unix.SIGKILL) })
+	}
+	panic(err)
+}
+
+// A child whose launcher is killed does not wait for it.
+func TestLauncherKilledInPause(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{dying + "=1"}
+	cmd.ExtraFiles = []*os.File{w}
+	err = cmd.Run()
+	w.Close()
+	if cmd.ProcessState == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+		t.Fatalf("the launcher was not killed: %v", err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the child is still there: %d, %v", n, err)
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"minict/runtime/plan"
 )
 
-// walk is plan.Walk. It follows the path component by component only when
+// walk begins plan.Walk, and is done with it if nothing has to be made. If it
+// gives isLink, makeWay goes on, again and again: none calls the other, because
+// there is not much room on the stack. makeWay follows the path component by component only when
 // something has to be made: each component that is missing is made in the
 // directory that the kernel resolved for the path so far, by its plain name,
 // so that no link can lead the making outside. For that the path is cut short
-// in place, and mended before walk returns.
+// in place, and mended before it returns.
 //
 // Its arguments are the machine's: root, path, kind, mode.
 //
@@ -30,24 +32,20 @@ func (m *machine) walk() (uintptr, unix.Errno) {
 	if kind == plan.WalkDir {
 		how.Flags |= unix.O_DIRECTORY
 	}
+	m.links, m.file = 0, kind == plan.WalkFile
 	fd, errno := m.openBelow()
-	if errno != unix.ENOENT || kind == plan.WalkExisting {
-		return fd, errno
+	if errno == unix.ENOENT && kind != plan.WalkExisting {
+		errno = isLink
 	}
-	for m.links = 0; m.links < maxLinks; m.links++ {
-		fd, errno = m.makeWay(kind == plan.WalkFile)
-		if errno != isLink {
-			return fd, errno
-		}
-	}
-	return 0, unix.ELOOP
+	return fd, errno
 }
 
 // maxLinks is how many links that lead nowhere a path may have, as many as the
 // kernel follows of all (path_resolution(7)).
 const maxLinks = 40
 
-// isLink says that a path goes on by a link, and was written anew.
+// isLink says that something has to be made, or that the path goes on by a link
+// and was written anew.
 const isLink = unix.ERESTART
 
 // makeWay makes what is missing of the path, the last of it a directory or a
@@ -56,8 +54,11 @@ const isLink = unix.ERESTART
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (m *machine) makeWay(file bool) (fd uintptr, errno unix.Errno) {
-	parent := m.args[0]
+func (m *machine) makeWay() (fd uintptr, errno unix.Errno) {
+	if m.links++; m.links > maxLinks {
+		return 0, unix.ELOOP
+	}
+	m.parent = m.args[0]
 	for end := m.args[1]; ; {
 		name := skipSlashes(end)
 		end = name
@@ -68,16 +69,20 @@ func (m *machine) makeWay(file bool) (fd uintptr, errno unix.Errno) {
 		last := *(*byte)(address(skipSlashes(end))) == 0
 		*(*byte)(address(end)) = 0
 		m.how.Flags |= unix.O_DIRECTORY
-		if last && file {
+		if last && m.file {
 			m.how.Flags &^= unix.O_DIRECTORY
 		}
-		fd, errno = m.step(parent, name)
+		if fd, errno = m.openBelow(); errno == unix.ENOENT {
+			if errno = m.make(name); errno == 0 {
+				fd, errno = m.openBelow()
+			}
+		}
 		if errno == unix.ENOENT && m.how.Resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
-			errno = m.readLink(parent, name)
+			errno = m.readLink(name)
 		}
 		*(*byte)(address(end)) = cut
-		if parent != m.args[0] {
-			rawSyscall6(unix.SYS_CLOSE, parent, 0, 0, 0, 0, 0)
+		if m.parent != m.args[0] {
+			rawSyscall6(unix.SYS_CLOSE, m.parent, 0, 0, 0, 0, 0)
 		}
 		if errno == isLink {
 			return 0, m.follow(name, end)
@@ -85,7 +90,7 @@ func (m *machine) makeWay(file bool) (fd uintptr, errno unix.Errno) {
 		if errno != 0 || last {
 			return fd, errno
 		}
-		parent = fd
+		m.parent = fd
 	}
 }
 
@@ -96,8 +101,8 @@ func (m *machine) makeWay(file bool) (fd uintptr, errno unix.Errno) {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (m *machine) readLink(parent, name uintptr) unix.Errno {
-	n, _, errno := rawSyscall6(unix.SYS_READLINKAT, parent, name,
+func (m *machine) readLink(name uintptr) unix.Errno {
+	n, _, errno := rawSyscall6(unix.SYS_READLINKAT, m.parent, name,
 		uintptr(unsafe.Pointer(&m.target)), unsafe.Sizeof(m.target)-1, 0, 0)
 	if errno != 0 {
 		return unix.ENOENT // as it was: no link either
@@ -142,29 +147,26 @@ func write(to, limit, from, until uintptr) uintptr {
 	return to
 }
 
-// step opens the path as far as it is cut, of which name is the last component
-// and parent the directory; it makes it if it is missing.
+// make makes what the path leads to as far as it is cut, of which name is the
+// last component and m.parent the directory.
 //
 //go:nosplit
 //go:norace
-func (m *machine) step(parent, name uintptr) (uintptr, unix.Errno) {
-	fd, errno := m.openBelow()
-	if errno != unix.ENOENT {
-		return fd, errno
-	}
+func (m *machine) make(name uintptr) (errno unix.Errno) {
 	if m.how.Flags&unix.O_DIRECTORY != 0 {
-		_, _, errno = rawSyscall6(unix.SYS_MKDIRAT, parent, name, m.args[3], 0, 0, 0)
+		_, _, errno = rawSyscall6(unix.SYS_MKDIRAT, m.parent, name, m.args[3], 0, 0, 0)
 	} else {
+		var fd uintptr
 		const flags = unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		fd, _, errno = rawSyscall6(unix.SYS_OPENAT, parent, name, flags, m.args[3], 0, 0)
+		fd, _, errno = rawSyscall6(unix.SYS_OPENAT, m.parent, name, flags, m.args[3], 0, 0)
 		if errno == 0 {
 			rawSyscall6(unix.SYS_CLOSE, fd, 0, 0, 0, 0, 0)
 		}
 	}
-	if errno != 0 && errno != unix.EEXIST {
-		return 0, errno
+	if errno == unix.EEXIST { // by now, or a link that leads nowhere
+		return 0
 	}
-	return m.openBelow()
+	return errno
 }
 
 // openBelow gives an O_PATH descriptor of the path below root. The kernel gives

@@ -126,6 +126,9 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	if err != nil {
 		return nil, err
 	}
+	for _, w := range runtime.Warnings(spec, host) {
+		c.r.warn(errors.New(w))
+	}
 	c.groups = &host.Cgroup
 	for _, w := range runtime.Warnings(spec, host) {
 		c.r.note(w)
@@ -176,6 +179,7 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 func (c *Container) abandon(err error) error {
 	if c.first.pid != 0 {
 		c.poststop()
+		err = errors.Join(err, runtime.LeaveResctrl(c.record.IntelRdt, c.ID))
 	}
 	return err
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"minict/runtime"
 )
 
 // mercy is how long the kernel may take to end processes and to bury them.
@@ -74,12 +76,15 @@ func (r *Runtime) destroyRemains(id string) error {
 }
 
 // destroy ends a container's processes and undoes what is not undone by that:
-// the cgroup. Then the poststop hooks are run. The caller has the lock.
+// the cgroups. Then the poststop hooks are run. The caller has the lock.
 func (c *Container) destroy() error {
 	if err := c.end(); err != nil {
 		return err
 	}
 	if err := c.removeCgroup(); err != nil {
+		return err
+	}
+	if err := runtime.LeaveResctrl(c.record.IntelRdt, c.ID); err != nil {
 		return err
 	}
 	c.poststop()

@@ -2,12 +2,15 @@ package oci
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
+	"minict/runtime/plan"
 )
 
 // ExecOptions are what the command line says beside the process.
@@ -40,7 +43,7 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	if err != nil {
 		return 0, -1, err
 	}
-	plan, err := runtime.CompileExec(spec, host, runtime.Options{PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups})
+	entering, err := runtime.CompileExec(spec, host, runtime.Options{PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups})
 	if err != nil {
 		return 0, -1, err
 	}
@@ -49,14 +52,16 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 		return 0, -1, err
 	}
 	defer in.close()
-	in.fds[runtime.InputTarget] = target
+	if err := c.enter(in, entering, target); err != nil {
+		return 0, -1, err
+	}
 	var terminal func() (*os.File, error)
 	if p.Terminal {
 		if terminal, err = in.addTerminal(); err != nil {
 			return 0, -1, err
 		}
 	}
-	child, err := carryOut(plan, in, nil)
+	child, err := carryOut(entering, in, nil)
 	if err != nil {
 		return 0, -1, err
 	}
@@ -67,6 +72,25 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 		return 0, -1, errors.Join(err, reaped)
 	}
 	return child.Pid, child.Pidfd, nil
+}
+
+// enter adds what a plan wants of the container that it enters: the pidfd of its
+// first process, and where mounts are shared its root directory.
+func (c *Container) enter(in *inputs, p *plan.Plan, target int) error {
+	in.fds[runtime.InputTarget] = target
+	if !slices.Contains(p.Inputs, runtime.InputRoot) {
+		return nil
+	}
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", c.first.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the root directory of container %s: %w", c.ID, err)
+	}
+	in.keep(runtime.InputRoot, root)
+	// As long as it is not buried nobody else has its number.
+	if err := unix.PidfdSendSignal(target, 0, nil, 0); err != nil {
+		return fmt.Errorf("open the root directory of container %s: %w", c.ID, err)
+	}
+	return nil
 }
 
 // target gives the pidfd of the first process of a container that can be

@@ -39,12 +39,15 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 
 // createRuntime writes down which process the first one is: until then it dies
 // with this process, and from here on it can be found whoever is killed. Then
-// it gives it its network devices, and runs the first hooks.
+// it gives it its share of caches and its network devices, and runs the first hooks.
 func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec) (err error) {
 	if c.first, err = identify(child.Pid); err != nil {
 		return err
 	}
 	if err := writePid(c.dir, c.first); err != nil {
+		return err
+	}
+	if err := runtime.JoinResctrl(spec.Linux.IntelRdt, c.ID, child.Pid); err != nil {
 		return err
 	}
 	if err := runtime.MoveNetDevices(spec.Linux.NetDevices, child.Pid, child.Pidfd); err != nil {
@@ -54,10 +57,12 @@ func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec) (err er
 	if hooks == nil {
 		return nil
 	}
-	if err := each("prestart", hooks.Prestart, c.onHost(specs.StateCreating)); err != nil {
+	// They see the container created: its environment is there (runtime.md,
+	// "Lifecycle", step 2).
+	if err := each("prestart", hooks.Prestart, c.onHost(specs.StateCreated)); err != nil {
 		return err
 	}
-	return each("createRuntime", hooks.CreateRuntime, c.onHost(specs.StateCreating))
+	return each("createRuntime", hooks.CreateRuntime, c.onHost(specs.StateCreated))
 }
 
 // each runs hooks, one after the other, until one fails.

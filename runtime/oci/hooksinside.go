@@ -21,7 +21,7 @@ func (c *Container) createContainerHook(spec *specs.Spec, host runtime.Host, tar
 	if err != nil {
 		return err
 	}
-	return c.runInside(p, target, h, specs.StateCreating)
+	return c.runInside(p, target, h, specs.StateCreated)
 }
 
 // startContainerHook runs a hook of the container's in the container, with no
@@ -62,7 +62,9 @@ func (c *Container) runInside(p *plan.Plan, target int, h specs.Hook, status Sta
 		return err
 	}
 	defer in.close()
-	in.fds[runtime.InputTarget] = target
+	if err := c.enter(in, p, target); err != nil {
+		return err
+	}
 	child, err := carryOut(p, in, nil)
 	if err != nil {
 		return err

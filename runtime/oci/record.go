@@ -30,6 +30,8 @@ type record struct {
 	OwnPIDs     bool              `json:"ownPids,omitempty"` // has a PID namespace of its own
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Hooks       *specs.Hooks      `json:"hooks,omitempty"`
+
+	IntelRdt *specs.LinuxIntelRdt `json:"intelRdt,omitempty"`
 }
 
 func (r *record) write(dir string) error {
@@ -100,6 +102,7 @@ func newRecord(id, bundle, boot string, spec *specs.Spec) *record {
 		Version: specs.Version, ID: id, Bundle: bundle, Rootfs: spec.Root.Path,
 		Created: time.Now().UTC(), Owner: os.Geteuid(), Boot: boot, Cgroup: spec.Linux.CgroupsPath,
 		Annotations: spec.Annotations, Hooks: spec.Hooks,
+		IntelRdt: spec.Linux.IntelRdt,
 	}
 	if !filepath.IsAbs(r.Rootfs) {
 		r.Rootfs = filepath.Join(bundle, r.Rootfs)

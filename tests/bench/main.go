@@ -86,33 +86,6 @@ func (s *site) onHostLayout(rounds int) error {
 	return nil
 }
 
-func (s *site) onPlainCgroup2(rounds int) error {
-	if err := plainCgroup2(); err != nil {
-		return err
-	}
-	peers, stop, err := present(s.crun, s.runc)
-	defer stop()
-	if err != nil {
-		return err
-	}
-	results, err := measure(append([]contender{s.minict(), s.minictRootfs()}, peers...), rounds)
-	if err != nil {
-		return err
-	}
-	results.table("run of the same root filesystem, on plain cgroup2", "crun")
-
-	execs, stopExecs, err := present(s.minictExec, s.crunExec, s.runcExec)
-	defer stopExecs()
-	if err != nil {
-		return err
-	}
-	if results, err = measure(execs, rounds); err != nil {
-		return err
-	}
-	results.table("exec true in a running container, on plain cgroup2", "crun")
-	return s.monitorMemory()
-}
-
 func (s *site) fill() error {
 	entries, err := fixture.Base()
 	if err != nil {

@@ -16,6 +16,9 @@ type contender struct {
 	version string
 	env     []string
 	args    func(round int) []string // the command of each round
+	then    func(round int) []string // a second one, measured with it, or nil
+	// What comes before and after each round, and is not measured, or nil.
+	before, after func(round int) error
 }
 
 // result is how long a contender's rounds took, sorted.
@@ -53,15 +56,40 @@ func measure(contenders []contender, rounds int) (results, error) {
 }
 
 func (c contender) once(round int) (time.Duration, error) {
-	args := c.args(round)
+	if c.before != nil {
+		if err := c.before(round); err != nil {
+			return 0, err
+		}
+	}
+	took, err := c.run(c.args(round))
+	if err == nil && c.then != nil {
+		var more time.Duration
+		more, err = c.run(c.then(round))
+		took += more
+	}
+	if err == nil && c.after != nil {
+		err = c.after(round)
+	}
+	return took, err
+}
+
+// run runs a command. What it says goes to a file: a container that stays may
+// keep it open.
+func (c contender) run(args []string) (time.Duration, error) {
+	out, err := os.CreateTemp("", "minict-bench-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
 	cmd := exec.Command(args[0], args[1:]...)
-	var said strings.Builder
-	cmd.Env, cmd.Stderr = c.env, &said
+	cmd.Env, cmd.Stderr = c.env, out
 	begin := time.Now()
-	err := cmd.Run()
+	err = cmd.Run()
 	took := time.Since(begin)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, said.String())
+		said, _ := os.ReadFile(out.Name())
+		return 0, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, said)
 	}
 	return took, nil
 }

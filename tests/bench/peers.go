@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -61,88 +60,6 @@ func (s *site) minictRootfs() contender {
 	return contender{name: "minict --rootfs", env: s.minictEnv(), args: func(int) []string {
 		return []string{s.binary, "run", "--rm", "--network", "none", "--rootfs", s.rootfs, "true"}
 	}}
-}
-
-func (s *site) crun() (contender, func(), error) { return s.ociRun("crun") }
-func (s *site) runc() (contender, func(), error) { return s.ociRun("runc") }
-
-func (s *site) crunExec() (contender, func(), error) { return s.ociExec("crun") }
-func (s *site) runcExec() (contender, func(), error) { return s.ociExec("runc") }
-
-// ociRun is a runtime's run of the command.
-func (s *site) ociRun(program string) (contender, func(), error) {
-	number, err := version(program)
-	if err != nil {
-		return contender{}, nil, err
-	}
-	bundle, err := s.bundle(program, "true")
-	if err != nil {
-		return contender{}, nil, err
-	}
-	state := s.state() + "-" + program
-	c := contender{name: program, version: number, env: environment(), args: func(round int) []string {
-		return []string{program, "--root", state, "run", "--bundle", bundle, fmt.Sprintf("bench-%d", round)}
-	}}
-	return c, func() { os.RemoveAll(state) }, nil
-}
-
-// ociExec is a runtime's exec of the command in a container that sleeps.
-func (s *site) ociExec(program string) (contender, func(), error) {
-	number, err := version(program)
-	if err != nil {
-		return contender{}, nil, err
-	}
-	bundle, err := s.bundle(program, "sleep", "100000")
-	if err != nil {
-		return contender{}, nil, err
-	}
-	state := s.state() + "-" + program + "-exec"
-	stop := func() {
-		quietly(environment(), program, "--root", state, "delete", "--force", "bench")
-		os.RemoveAll(state)
-	}
-	if err := quietly(environment(), program, "--root", state, "run", "--detach", "--bundle", bundle, "bench"); err != nil {
-		return contender{}, stop, err
-	}
-	args := []string{program, "--root", state, "exec", "bench", "true"}
-	return contender{name: program, version: number, env: environment(), args: func(int) []string { return args }}, stop, nil
-}
-
-// bundle makes a bundle of our root with the configuration that the runtime
-// proposes itself: all namespaces, no filter, no limits.
-func (s *site) bundle(program string, args ...string) (string, error) {
-	bundle, err := os.MkdirTemp(s.dir, program)
-	if err != nil {
-		return "", err
-	}
-	spec := exec.Command(program, "spec")
-	spec.Dir = bundle
-	if out, err := spec.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s spec: %w: %s", program, err, out)
-	}
-	return bundle, s.editSpec(filepath.Join(bundle, "config.json"), args)
-}
-
-// editSpec changes the proposed configuration to our command and root.
-func (s *site) editSpec(path string, args []string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var spec map[string]any
-	if err := json.Unmarshal(text, &spec); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	process := spec["process"].(map[string]any)
-	process["terminal"] = false
-	process["args"] = args
-	// The device filter needs a limit raised that a guest's root may not raise.
-	delete(spec["linux"].(map[string]any), "resources")
-	spec["root"] = map[string]any{"path": s.rootfs, "readonly": false}
-	if text, err = json.Marshal(spec); err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o600)
 }
 
 func (s *site) podman() (contender, func(), error) {

@@ -50,7 +50,7 @@ func TestHooks(t *testing.T) {
 	h := newHarness(t)
 	bundle := h.bundle(h.hooked("c"))
 	h.prints("", "create", "--bundle", bundle, "c")
-	before := "prestart creating\ncreateRuntime creating\ncreateContainer creating"
+	before := "prestart created\ncreateRuntime created\ncreateContainer created"
 	if got := content(h.journal()); got != before {
 		t.Errorf("create: %q", got)
 	}
@@ -159,7 +159,7 @@ func TestHooksThatFail(t *testing.T) {
 		}
 		h.fails(1, []string{name + " hook 0", "exit status 3"}, "create", "--bundle", h.bundle(s), "c")
 		h.fails(1, []string{"does not exist"}, "state", "c")
-		if got := content(h.journal()); !strings.HasSuffix(got, name+" creating\npoststop stopped") {
+		if got := content(h.journal()); !strings.HasSuffix(got, name+" created\npoststop stopped") {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

@@ -1,0 +1,32 @@
+package runtime
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Warnings tells what a specification asks for that a container doesn't get,
+// and starts without. An engine's user finds them in its log.
+//
+//   - Capabilities, as the specification wants it (config.md "Linux Process"):
+//     those that are unknown, that the kernel doesn't have, that the runtime
+//     can't give because it has not got them itself, or that can't be in one
+//     set without being in another.
+//   - A label for mounts where there is no SELinux: nobody would look at it.
+//   - Options of filesystems for bind mounts, which mount(2) passes over too.
+func Warnings(spec *specs.Spec, host Host) []string {
+	_, warnings := granted(spec, host)
+	if l := spec.Linux; l != nil && l.MountLabel != "" && !host.SELinux {
+		warnings = append(warnings, fmt.Sprintf("linux.mountLabel %q: this kernel runs without SELinux", l.MountLabel))
+	}
+	for _, m := range spec.Mounts {
+		o, err := parseMountOptions(m)
+		for _, option := range o.data {
+			if err == nil && o.bind {
+				warnings = append(warnings, fmt.Sprintf("mount %s: a bind mount knows no option %q", m.Destination, option))
+			}
+		}
+	}
+	return warnings
+}
