@@ -172,6 +172,9 @@ const (
 	// attributes; hard links become files of their own. With CopyTop the
 	// directory to also becomes like from itself.
 	Copy
+	// Airlock (program, argv, envp) becomes the user's program by way of
+	// another, see launch.AirlockProgram: argv is what that takes.
+	Airlock
 )
 
 // CopyTop is an option of Copy.
