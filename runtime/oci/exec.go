@@ -26,6 +26,28 @@ type ExecOptions struct {
 	Subgroups []string
 }
 
+// confined gives a process what holds for the container's first one, if it says
+// nothing about it: a label that is left out must not be a way out.
+func confined(p, first *specs.Process) *specs.Process {
+	q := *p
+	if q.ApparmorProfile == "" {
+		q.ApparmorProfile = first.ApparmorProfile
+	}
+	if q.SelinuxLabel == "" {
+		q.SelinuxLabel = first.SelinuxLabel
+	}
+	if q.Scheduler == nil {
+		q.Scheduler = first.Scheduler
+	}
+	if q.IOPriority == nil {
+		q.IOPriority = first.IOPriority
+	}
+	if q.ExecCPUAffinity == nil {
+		q.ExecCPUAffinity = first.ExecCPUAffinity
+	}
+	return &q
+}
+
 // Exec starts one more process in a container that runs. It is a child of the
 // caller.
 func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err error) {
@@ -38,7 +60,7 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	if err != nil {
 		return 0, -1, err
 	}
-	spec.Process = p
+	spec.Process = confined(p, spec.Process)
 	host, err := runtime.Probe()
 	if err != nil {
 		return 0, -1, err
