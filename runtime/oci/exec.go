@@ -61,6 +61,7 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 		return 0, -1, err
 	}
 	spec.Process = confined(p, spec.Process)
+	withHome(spec.Process, func() ([]byte, error) { return c.passwdInside(target) })
 	host, err := runtime.Probe()
 	if err != nil {
 		return 0, -1, err
