@@ -13,12 +13,13 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"minict/cmd/minict/oci/self"
 	containers "minict/runtime/oci"
 )
 
 // Name is the second name of the binary: called by it, it is a runtime and
 // nothing else.
-const Name = "minict-oci"
+const Name = self.Name
 
 // Arguments gives what comes behind the name of the runtime on a command line,
 // which is that of minict-oci, or begins with minict oci.
@@ -125,7 +126,7 @@ func (a *app) run(args []string) error {
 // command carries out one of the commands.
 func (a *app) command(c *command, args []string) error {
 	if c.enters {
-		if err := runProtected(); err != nil {
+		if err := self.Protect(); err != nil {
 			return err
 		}
 	}
