@@ -102,7 +102,7 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	if err != nil {
 		return err
 	}
-	path, scope, err := c.r.chooseCgroup(spec.Linux.CgroupsPath, c.ID)
+	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID)
 	if err != nil {
 		return err
 	}

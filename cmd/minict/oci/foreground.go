@@ -18,13 +18,13 @@ import (
 // and, where one side is a terminal, what is read and written go through it.
 type foreground struct {
 	Streams
-	signals chan os.Signal
-	catching chan struct{} // closed when they are caught
-	master  *os.File         // of the process's terminal, or nil
-	state   *term.State      // of our own, if it was changed
-	theirs  [3]*os.File      // ends of pipes, for the process
-	outputs [3]chan struct{} // closed when what was written there is through
-	ours    [3]*os.File      // the other ends
+	signals  chan os.Signal
+	catching chan struct{}    // closed when they are caught
+	master   *os.File         // of the process's terminal, or nil
+	state    *term.State      // of our own, if it was changed
+	theirs   [3]*os.File      // ends of pipes, for the process
+	outputs  [3]chan struct{} // closed when what was written there is through
+	ours     [3]*os.File      // the other ends
 }
 
 // forwarded are the signals that people send to a program. All 64 would take as
