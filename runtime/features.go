@@ -28,3 +28,17 @@ func Namespaces() []string {
 	slices.Sort(list)
 	return list
 }
+
+// MemoryPolicies are the modes and flags of memory policies that this runtime
+// knows, sorted.
+func MemoryPolicies() (modes, flags []string) {
+	for mode := range memoryModes {
+		modes = append(modes, string(mode))
+	}
+	for flag := range memoryFlags {
+		flags = append(flags, string(flag))
+	}
+	slices.Sort(modes)
+	slices.Sort(flags)
+	return modes, flags
+}

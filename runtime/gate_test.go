@@ -32,6 +32,23 @@ func gate(t *testing.T) (fd int, name string) {
 	return fd, name
 }
 
+// onOwnThread calls f on a thread that ends then. The first thread of a program
+// never does.
+func onOwnThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onOwnThread(f)
+			goruntime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
 // created makes a container that waits at its gate, with output as its stdout.
 // The thread that it was launched from has ended when created returns.
 func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, opening, started int) {
@@ -56,16 +73,12 @@ func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, o
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { prog.Close() })
-	done := make(chan error)
-	go func() {
-		goruntime.LockOSThread() // and never unlock it: the thread ends with the goroutine
-		err := prog.Run(plan.Host)
-		if err == nil {
+	onOwnThread(func() {
+		if err = prog.Run(plan.Host); err == nil {
 			child, err = prog.Start(preparing(spec))
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -181,18 +194,10 @@ func TestEndsWithItsLauncher(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer prog.Close()
-		started := make(chan *launch.Child)
-		go func() {
-			goruntime.LockOSThread()
-			child, err := prog.Start(preparing(spec))
-			if err != nil {
-				t.Error(err)
-			}
-			started <- child
-		}()
-		child := <-started
-		if child == nil {
-			return
+		var child *launch.Child
+		onOwnThread(func() { child, err = prog.Start(preparing(spec)) })
+		if err != nil {
+			t.Fatal(err)
 		}
 		fds := []unix.PollFd{{Fd: int32(child.Pidfd), Events: unix.POLLIN}}
 		wait := 10000

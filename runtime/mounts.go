@@ -68,6 +68,10 @@ func (c *compiler) mounts() error {
 			}
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			c.cgroupMount(m.Mount, m.options)
+		case m.options.long():
+			if err := c.longMount(m.Mount, m.options); err != nil {
+				return err
+			}
 		default:
 			c.newMount(m.Mount, m.options)
 		}

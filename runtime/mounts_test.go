@@ -291,3 +291,27 @@ func TestOwnCgroupOnly(t *testing.T) {
 		}
 	}
 }
+
+// Options that are too long for fsconfig(2), as an overlay's are.
+func TestLongOptions(t *testing.T) {
+	dir := t.TempDir()
+	var lower []string
+	for i := range 12 {
+		lower = append(lower, fmt.Sprintf("%s/%s-%d", dir, strings.Repeat("l", 60), i))
+		if err := errors.Join(os.MkdirAll(lower[i], 0o755), os.WriteFile(fmt.Sprintf("%s/%d", lower[i], i), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := must(t, "ls /over | wc -l; touch /over/x 2>/dev/null || echo ro; grep ' /over ' /proc/self/mountinfo | cut -d' ' -f6,7", func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/over", Type: "overlay", Source: "overlay",
+			Options: []string{"lowerdir=" + strings.Join(lower, ":"), "ro", "nodev", "noatime"}})
+	})
+	if out != "12\nro\nro,nodev,noatime -\n" {
+		t.Errorf("got %q", out)
+	}
+	spec := ordinary("/rootfs", "true")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/over", Type: "overlay", Options: []string{"lowerdir=" + strings.Repeat("x", 1<<16)}})
+	if _, err := Compile(spec, Host{LastCap: 40}, Options{}); !errors.Is(err, ErrSpec) {
+		t.Errorf("too long: got %v", err)
+	}
+}

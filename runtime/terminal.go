@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -16,17 +17,42 @@ func (c *compiler) terminal() error {
 	if !c.spec.Process.Terminal {
 		return nil
 	}
-	if c.devpts == plan.NoSlot {
+	if c.devpts == plan.NoSlot && !c.boundPts() {
 		return specError("a terminal needs a devpts mount at /dev/pts")
 	}
 	c.step("open", "a terminal", "", "its own, never the caller's")
+	if c.devpts == plan.NoSlot {
+		c.devpts = c.walk("/dev/pts", plan.WalkExisting)
+		c.isDevpts(c.devpts)
+	}
 	slave := c.pty(c.devpts, c.spec.Process)
 	c.b.Call(unix.SYS_IOCTL, slave.Value(), plan.Int(unix.TIOCSCTTY), plan.Int(0))
 	c.step("bind", "/dev/console", "the terminal", "")
 	tree := c.b.Slot()
 	c.b.Call(unix.SYS_OPEN_TREE, slave.Value(), c.b.Str(""), plan.Int(cloneTree|emptyPath)).Into(tree)
-	c.attach(tree, c.walk("/dev/console", plan.WalkFile|plan.WalkPlain))
+	if !c.foreignDev() {
+		c.attach(tree, c.walk("/dev/console", plan.WalkFile|plan.WalkPlain))
+		return nil
+	}
+	at := c.b.Len() // where nothing is to be made
+	c.attach(tree, c.walk("/dev/console", plan.WalkExisting|plan.WalkPlain))
+	c.b.SkipFrom(at, int(unix.ENOENT))
 	return nil
+}
+
+// boundPts says whether /dev/pts comes with a bind mount: who binds the host's
+// /dev wants its terminals too.
+func (c *compiler) boundPts() bool {
+	return slices.ContainsFunc(c.mounted, func(m mount) bool {
+		return m.options.bind && (m.Destination == "/dev" || m.Destination == "/dev/pts")
+	})
+}
+
+// isDevpts fails with ENOTTY unless a descriptor is of a devpts.
+func (c *compiler) isDevpts(dir plan.Slot) {
+	stat := c.b.Data(make([]byte, 128)) // struct statfs begins with the type
+	c.b.Call(unix.SYS_FSTATFS, dir.Value(), stat)
+	c.b.Call(plan.Expect32, stat, plan.Int(unix.DEVPTS_SUPER_MAGIC), plan.Int(^uint32(0)), plan.Int(uint(unix.ENOTTY)))
 }
 
 // pty opens a new terminal in a devpts. The slave side comes from the master by

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -81,5 +82,41 @@ func TestTerminalNeedsDevpts(t *testing.T) {
 	spec.Mounts = nil
 	if _, err := Compile(spec, Host{LastCap: 40}, Options{}); err == nil {
 		t.Error("a terminal without a devpts was accepted")
+	}
+}
+
+// With the host's /dev bound the terminal is one of the host's; what is bound
+// instead of a devpts is not taken for one.
+func TestTerminalOfBoundDev(t *testing.T) {
+	fake := t.TempDir()
+	if err := os.MkdirAll(fake+"/pts", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	host, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{"/dev": "/dev/pts/", fake: ""} {
+		spec := ordinary(bundle(t), "tty")
+		spec.Process.Terminal = true
+		spec.Mounts = []specs.Mount{spec.Mounts[0], {Destination: "/dev", Source: source, Options: []string{"rbind", "rslave"}}}
+		p, err := Compile(spec, host, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := consoleSocket(t)
+		got := make(chan string, 1)
+		if want != "" {
+			go func() { got <- screen(receive(t, ours)) }()
+		} else {
+			got <- ""
+		}
+		_, err = launchPlan(t, p, map[string]int{InputConsole: theirs})
+		if text := <-got; (err == nil) != (want != "") || !strings.HasPrefix(text, want) {
+			t.Errorf("%s: got %q, %v", source, text, err)
+		}
+		if want == "" && !errors.Is(err, unix.ENOTTY) {
+			t.Errorf("%s: got %v", source, err)
+		}
 	}
 }

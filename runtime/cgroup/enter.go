@@ -15,7 +15,8 @@ import (
 // one more process (exec). The process may be put into groups below that the
 // container has made: each of below is a path from the container's group
 // ("a/b"), for one or more controllers of version 1 behind their names
-// ("memory,pids:a"), for all hierarchies without. Errors are ErrPath and
+// ("memory,pids:a"), for version 2 behind no name (":a"), for all hierarchies
+// without. Errors are ErrPath and
 // fs.ErrNotExist.
 func (l Layout) Enter(b *plan.Builder, group string, below ...string) (Joined, error) {
 	joined := Joined{Slot: plan.NoSlot}
@@ -65,6 +66,10 @@ func (l Layout) below(group string, list []string) (map[string]string, error) {
 			for _, m := range l.mounts() {
 				inner[m.mount] = sub
 			}
+			continue
+		}
+		if names == "" && l.Unified != "" {
+			inner[l.Unified] = sub
 			continue
 		}
 		for name := range strings.SplitSeq(names, ",") {

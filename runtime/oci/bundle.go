@@ -1,12 +1,10 @@
 package oci
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,17 +27,6 @@ func readConfig(bundle string) (*specs.Spec, []byte, error) {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return spec, raw, nil
-}
-
-func parseConfig(raw []byte) (*specs.Spec, error) {
-	var spec specs.Spec
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	if !strings.HasPrefix(spec.Version, "1.") {
-		return nil, fmt.Errorf("%w: ociVersion %q is not supported: it has to be 1.x", ErrConfig, spec.Version)
-	}
-	return &spec, nil
 }
 
 // ReadBounded reads a regular file of at most so many bytes. Nothing else is

@@ -33,16 +33,6 @@ func (c *Container) Unpause() error {
 	return c.Resume()
 }
 
-// Processes gives the ids of the container's processes, as the caller sees
-// them.
-func (c *Container) Processes() (pids []int, err error) {
-	err = c.inCgroup(func(_ context.Context, g *cgroup.Cgroup) (err error) {
-		pids, err = g.Processes()
-		return err
-	})
-	return pids, err
-}
-
 // Metrics measures what the container uses, and counts how often the kernel
 // killed for want of memory in it.
 func (c *Container) Metrics() (m *cgroup.Metrics, oomKills uint64, err error) {

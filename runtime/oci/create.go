@@ -102,7 +102,7 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	if err != nil {
 		return err
 	}
-	path, scope, err := c.r.chooseCgroup(spec.Linux.CgroupsPath, c.ID)
+	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID)
 	if err != nil {
 		return err
 	}
@@ -126,13 +126,11 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range runtime.Warnings(spec, host) {
-		c.r.warn(errors.New(w))
-	}
 	c.groups = &host.Cgroup
 	for _, w := range runtime.Warnings(spec, host) {
 		c.r.note(w)
 	}
+	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
 	p, err := runtime.Compile(spec, host, runtime.Options{
 		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
 		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,

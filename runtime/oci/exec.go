@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -26,9 +27,66 @@ type ExecOptions struct {
 	Subgroups []string
 }
 
+// confined gives a process what holds for the container's first one, if it says
+// nothing about it: a label that is left out must not be a way out.
+func confined(p, first *specs.Process) *specs.Process {
+	q := *p
+	if q.ApparmorProfile == "" {
+		q.ApparmorProfile = first.ApparmorProfile
+	}
+	if q.SelinuxLabel == "" {
+		q.SelinuxLabel = first.SelinuxLabel
+	}
+	if q.Scheduler == nil {
+		q.Scheduler = first.Scheduler
+	}
+	if q.IOPriority == nil {
+		q.IOPriority = first.IOPriority
+	}
+	if q.ExecCPUAffinity == nil {
+		q.ExecCPUAffinity = first.ExecCPUAffinity
+	}
+	return &q
+}
+
 // Exec starts one more process in a container that runs. It is a child of the
 // caller.
 func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err error) {
+	pid, pidfd, err = c.exec(p, opt)
+	if noRoom(err) && len(opt.Subgroups) == 0 {
+		if below := c.firstGroup(); below != "" {
+			opt.Subgroups = []string{":" + below}
+			return c.exec(p, opt)
+		}
+	}
+	return pid, pidfd, err
+}
+
+// noRoom says whether no process could be made in the container's group: with
+// cgroup v2 none may be in a group that hands controllers down, which a
+// container does that has an init such as systemd (cgroups(7), "no internal
+// processes").
+func noRoom(err error) bool {
+	var step *runtime.StepError
+	return errors.As(err, &step) && step.Step == (plan.Step{}) && step.Errno == unix.EBUSY
+}
+
+// firstGroup is where below the container's cgroup of version 2 its first
+// process is, or "".
+func (c *Container) firstGroup() string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.first.pid))
+	if err != nil {
+		return "" // it has ended, and so has what was to be executed
+	}
+	for line := range strings.Lines(string(raw)) {
+		if group, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"+c.record.Cgroup); ok {
+			return group
+		}
+	}
+	return ""
+}
+
+func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err error) {
 	target, err := c.target(opt.IgnorePaused)
 	if err != nil {
 		return 0, -1, err
@@ -38,7 +96,8 @@ func (c *Container) Exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	if err != nil {
 		return 0, -1, err
 	}
-	spec.Process = p
+	spec.Process = confined(p, spec.Process)
+	withHome(spec.Process, func() ([]byte, error) { return c.passwdInside(target) })
 	host, err := runtime.Probe()
 	if err != nil {
 		return 0, -1, err

@@ -1,9 +1,7 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,21 +81,13 @@ func (c *Container) kill(pidfd int, sig unix.Signal) error {
 	return c.Resume()
 }
 
-// signalAll sends a signal to all processes in the cgroup. It is none of
-// errors if there are none.
+// signalAll sends a signal to all processes. It is none of errors if there are
+// none.
 func (c *Container) signalAll(sig unix.Signal) error {
-	if sig == unix.SIGKILL {
+	if sig == unix.SIGKILL && c.record.Cgroup != "" {
 		return c.killAll()
 	}
-	group, err := c.cgroup()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer group.Close()
-	pids, err := group.Processes()
+	pids, err := c.Processes()
 	if err != nil {
 		return err
 	}
@@ -107,7 +97,7 @@ func (c *Container) signalAll(sig unix.Signal) error {
 			continue // has ended
 		}
 		// The id may be somebody else's by now.
-		if still, err := group.Processes(); err == nil && slices.Contains(still, pid) {
+		if still, err := c.Processes(); err == nil && slices.Contains(still, pid) {
 			unix.PidfdSendSignal(pidfd, sig, nil, 0)
 		}
 		unix.Close(pidfd)

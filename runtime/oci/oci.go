@@ -37,7 +37,8 @@ type Runtime struct {
 	// Systemd says that cgroupsPath has the form slice:prefix:name, and
 	// that systemd makes the cgroups.
 	Systemd bool
-	// Rootless says that limits which the caller may not set are left out.
+	// Rootless says that limits which an ordinary user has no cgroup for are
+	// left out. Otherwise they are an error.
 	Rootless bool
 	// Warn is told of what went wrong without being an error, Note of what
 	// is left out of a configuration, as the specification wants it.

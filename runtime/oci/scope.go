@@ -15,24 +15,34 @@ import (
 
 // chooseCgroup decides where the container's cgroup is, and whether systemd
 // makes it.
-func (r *Runtime) chooseCgroup(wanted, id string) (path string, scope *systemd.Scope, err error) {
+func (r *Runtime) chooseCgroup(l *specs.Linux, id string) (path string, scope *systemd.Scope, err error) {
 	switch {
 	case r.Systemd:
-		s, err := systemd.Parse(wanted, id)
+		s, err := systemd.Parse(l.CgroupsPath, id)
 		if err != nil {
 			return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
 		}
 		return s.Group(), &s, nil
-	case os.Geteuid() != 0 && wanted == "":
-		return "", nil, nil // nowhere to make one
+	case os.Geteuid() != 0 && l.CgroupsPath == "":
+		if limited(l.Resources) && !r.Rootless {
+			return "", nil, errors.New("linux.resources: an ordinary user has no cgroup for limits (--rootless=true leaves them out)")
+		}
+		return "", nil, nil
 	}
-	if path, err = cgroup.Path(wanted, id); err != nil {
+	if path, err = cgroup.Path(l.CgroupsPath, id); err != nil {
 		return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
 	}
 	return path, nil, nil
 }
 
-// limited by an engine's rules: see package cgroup.
+// limited says whether there are limits, beside what devices may be used: of
+// these an ordinary user can use none that he may not use anyway.
+func limited(r *specs.LinuxResources) bool {
+	return r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil || r.BlockIO != nil || r.Network != nil ||
+		len(r.HugepageLimits)+len(r.Rdma)+len(r.Unified) > 0)
+}
+
+// engine are the rules for a cgroup that an engine looks after.
 var engine = cgroup.Options{Engine: true}
 
 // enterScope has systemd make the cgroup, around the process.

@@ -48,9 +48,14 @@ func (c *Container) Start() error {
 	return nil
 }
 
+// HooksInside says whether Start runs programs in the container.
+func (c *Container) HooksInside() bool {
+	return c.record.Hooks != nil && len(c.record.Hooks.StartContainer) > 0
+}
+
 // startContainer runs the hooks in the container.
 func (c *Container) startContainer(pidfd int) error {
-	if c.record.Hooks == nil || len(c.record.Hooks.StartContainer) == 0 {
+	if !c.HooksInside() {
 		return nil
 	}
 	spec, err := c.Config()

@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// ociName is the container's, and its cgroup's: these are the machine's.
+var ociName = fmt.Sprintf("faults-%x", time.Now().UnixNano())
 
 // ociOperation is a command of the OCI runtime into which faults are injected.
 type ociOperation struct {
@@ -23,18 +27,18 @@ type ociOperation struct {
 // The process that sets the container up is the command's child, which the
 // tracer calls a monitor.
 func ociOperations(bundle, hooked string) []ociOperation {
-	create := []string{"create", "--bundle", bundle, "c"}
-	sleeping := []string{"run", "--detach", "--bundle", bundle, "c"}
+	create := []string{"create", "--bundle", bundle, ociName}
+	sleeping := []string{"run", "--detach", "--bundle", bundle, ociName}
 	both := []role{command, monitor}
 	alone := []role{command}
 	return []ociOperation{
 		{name: "create", args: create, targets: both},
-		{name: "create with hooks", args: []string{"create", "--bundle", hooked, "c"}, targets: alone},
-		{name: "start", prepare: [][]string{create}, args: []string{"start", "c"}, targets: alone},
+		{name: "create with hooks", args: []string{"create", "--bundle", hooked, ociName}, targets: alone},
+		{name: "start", prepare: [][]string{create}, args: []string{"start", ociName}, targets: alone},
 		{name: "run", args: sleeping, targets: both},
-		{name: "exec", prepare: [][]string{sleeping}, args: []string{"exec", "c", "true"}, targets: both},
-		{name: "kill", prepare: [][]string{sleeping}, args: []string{"kill", "c", "KILL"}, targets: alone},
-		{name: "delete", prepare: [][]string{sleeping}, args: []string{"delete", "--force", "c"}, targets: alone},
+		{name: "exec", prepare: [][]string{sleeping}, args: []string{"exec", ociName, "true"}, targets: both},
+		{name: "kill", prepare: [][]string{sleeping}, args: []string{"kill", ociName, "KILL"}, targets: alone},
+		{name: "delete", prepare: [][]string{sleeping}, args: []string{"delete", "--force", ociName}, targets: alone},
 	}
 }
 
@@ -163,12 +167,12 @@ func judgeOCI(s said, f fault, got traced) error {
 // clear clears what there is of the container.
 func (w *world) clear(again bool) error {
 	if again {
-		s, err := w.run(w.oci("create", "--bundle", filepath.Join(w.top, "plain"), "c")...)
+		s, err := w.run(w.oci("create", "--bundle", filepath.Join(w.top, "plain"), ociName)...)
 		if err != nil || s.code != 0 && !strings.Contains(s.stderr, "already exists") {
 			return errors.Join(err, fmt.Errorf("create once more: %v", s))
 		}
 	}
-	if _, err := w.ok(w.oci("delete", "--force", "c")...); err != nil {
+	if _, err := w.ok(w.oci("delete", "--force", ociName)...); err != nil {
 		return err
 	}
 	if list, err := w.ok(w.oci("list", "-q")...); err != nil || list != "" {

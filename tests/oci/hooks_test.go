@@ -55,6 +55,7 @@ func TestHooks(t *testing.T) {
 		t.Errorf("create: %q", got)
 	}
 	h.prints("", "start", "c")
+	h.prints("", "exec", "c", "sh", "-c", "until grep -q program /host/journal; do sleep 0.01; done")
 	if got, want := content(h.journal()), before+"\nstartContainer created\nprogram\npoststart running"; !sameLines(got, want) {
 		t.Errorf("start: %q", got)
 	}

@@ -106,7 +106,9 @@ func TestList(t *testing.T) {
 
 func TestProcesses(t *testing.T) {
 	h := newHarness(t)
-	h.prints("", "run", "-d", "-b", h.bundle(spec("exec sleep 1234")), "c")
+	s := spec("")
+	s.Process.Args = []string{"sleep", "1234"}
+	h.prints("", "run", "-d", "-b", h.bundle(s), "c")
 	defer h.stop("c")
 	pid := h.state("c").Pid
 	h.prints(fmt.Sprintf("[%d]\n", pid), "ps", "--format", "json", "c")

@@ -17,6 +17,8 @@ import (
 
 	"minict/tests/fixture"
 	"minict/tests/host"
+
+	"golang.org/x/sys/unix"
 )
 
 // shared is what all tests use and none changes.
@@ -28,6 +30,12 @@ var shared struct {
 
 func TestMain(m *testing.M) {
 	os.Exit(host.Run(func() int {
+		lock, err := alone()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "tests of the OCI runtime:", err)
+			return 1
+		}
+		defer lock.Close()
 		dir, err := os.MkdirTemp("", "minict-oci-tests-")
 		if err == nil {
 			defer os.RemoveAll(dir)
@@ -39,6 +47,17 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}))
+}
+
+// alone waits until nobody else runs these tests: cgroups are the machine's, and
+// so are the containers' names in them.
+func alone() (*os.File, error) {
+	path := filepath.Join(os.TempDir(), "minict-oci-tests.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return f, unix.Flock(int(f.Fd()), unix.LOCK_EX)
 }
 
 func share(dir string) (err error) {

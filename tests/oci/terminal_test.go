@@ -193,7 +193,7 @@ func terminalWithoutSize(s *specs.Spec) *specs.Spec {
 func TestNoTerminalIsLeaked(t *testing.T) {
 	h := newHarness(t)
 	master, slave := h.pty()
-	cmd := h.on(slave, "run", "--bundle", h.bundle(spec("for i in 0 1 2; do test -t $i && echo leaked; done; cat </dev/tty; readlink /proc/self/fd/0; echo end")), "c")
+	cmd := h.on(slave, "run", "--bundle", h.bundle(spec("for i in 0 1 2; do test -t $i && echo leaked; done; (cat </dev/tty) 2>&1; readlink /proc/self/fd/0; echo end")), "c")
 	got := h.screen(master, "end\r\n")
 	cmd.Wait()
 	if strings.Contains(got, "leaked") || !strings.Contains(got, "pipe:") || !strings.Contains(got, "can't open /dev/tty") {

@@ -5,7 +5,7 @@ type command struct {
 	name, args, short string
 	min, max          int  // arguments; -1 for any number
 	program           bool // what follows the first argument is for a program
-	enters            bool // it starts something in a container: see runProtected
+	enters            bool // it starts something in a container: see package self
 	// prepare registers the command's flags and gives what carries it out.
 	prepare func(*app, *flags) func(args []string) error
 }
@@ -29,7 +29,7 @@ func table() []command {
 		{name: "resume", args: container, short: "let the processes of a paused container go on", min: 1, max: 1, prepare: (*app).resume},
 		{name: "run", args: container, short: "create a container, start it, and remove it at its end", min: 1, max: 1, enters: true, prepare: (*app).runContainer},
 		{name: "spec", short: "write a config.json to begin with", prepare: (*app).spec},
-		{name: "start", args: container, short: "start the program of a created container", min: 1, max: 1, enters: true, prepare: (*app).start},
+		{name: "start", args: container, short: "start the program of a created container", min: 1, max: 1, prepare: (*app).start},
 		{name: "state", args: container, short: "print the state of a container, as JSON", min: 1, max: 1, prepare: (*app).state},
 		{name: "update", args: container, short: "change the limits of a container", min: 1, max: 1, prepare: (*app).update},
 	}

@@ -3,6 +3,7 @@ package oci
 import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"minict/cmd/minict/oci/self"
 	containers "minict/runtime/oci"
 )
 
@@ -48,6 +49,11 @@ func (a *app) start(*flags) func([]string) error {
 		c, err := a.container(args[0])
 		if err != nil {
 			return err
+		}
+		if c.HooksInside() {
+			if err := self.Protect(); err != nil {
+				return err
+			}
 		}
 		return c.Start()
 	}

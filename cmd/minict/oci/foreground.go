@@ -18,12 +18,13 @@ import (
 // and, where one side is a terminal, what is read and written go through it.
 type foreground struct {
 	Streams
-	signals chan os.Signal
-	master  *os.File         // of the process's terminal, or nil
-	state   *term.State      // of our own, if it was changed
-	theirs  [3]*os.File      // ends of pipes, for the process
-	outputs [3]chan struct{} // closed when what was written there is through
-	ours    [3]*os.File      // the other ends
+	signals  chan os.Signal
+	catching chan struct{}    // closed when they are caught
+	master   *os.File         // of the process's terminal, or nil
+	state    *term.State      // of our own, if it was changed
+	theirs   [3]*os.File      // ends of pipes, for the process
+	outputs  [3]chan struct{} // closed when what was written there is through
+	ours     [3]*os.File      // the other ends
 }
 
 // forwarded are the signals that people send to a program. All 64 would take as
@@ -35,8 +36,11 @@ var forwarded = []os.Signal{
 // newForeground begins to catch signals: those that come before the process is
 // there wait for it.
 func newForeground(s Streams) *foreground {
-	fg := &foreground{Streams: s, signals: make(chan os.Signal, 64)}
-	signal.Notify(fg.signals, forwarded...)
+	fg := &foreground{Streams: s, signals: make(chan os.Signal, 64), catching: make(chan struct{})}
+	go func() { // it takes a while, and there is other work to do meanwhile
+		signal.Notify(fg.signals, forwarded...)
+		close(fg.catching)
+	}()
 	return fg
 }
 
@@ -77,6 +81,7 @@ func (fg *foreground) size(p *specs.Process) {
 // wait passes on what there is to be passed on until the process has ended, and
 // gives its exit status, 128+n after signal n.
 func (fg *foreground) wait(pid, pidfd int) (status, error) {
+	<-fg.catching
 	if err := fg.relay(); err != nil {
 		return 0, err
 	}

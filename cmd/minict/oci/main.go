@@ -13,12 +13,13 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"minict/cmd/minict/oci/self"
 	containers "minict/runtime/oci"
 )
 
 // Name is the second name of the binary: called by it, it is a runtime and
 // nothing else.
-const Name = "minict-oci"
+const Name = self.Name
 
 // Arguments gives what comes behind the name of the runtime on a command line,
 // which is that of minict-oci, or begins with minict oci.
@@ -95,7 +96,7 @@ func (a *app) run(args []string) error {
 	global.text(&logFormat, "log-format", "", "text", "text or json")
 	global.bool(&a.log.debug, "debug", "", "tell more in the log")
 	global.bool(&a.systemd, "systemd-cgroup", "", "have systemd make the cgroups: cgroupsPath is slice:prefix:name")
-	global.text(&a.rootless, "rootless", "", "auto", "leave out limits that may not be set: true, false or auto")
+	global.text(&a.rootless, "rootless", "", "auto", "true: leave out limits that an ordinary user has no cgroup for; false or auto: refuse them")
 	global.text(&a.criu, "criu", "", "criu", "`path` of the program for checkpoint and restore")
 	global.bool(&showVersion, "version", "v", "print the version")
 	rest, err := global.parse(args, true)
@@ -125,7 +126,7 @@ func (a *app) run(args []string) error {
 // command carries out one of the commands.
 func (a *app) command(c *command, args []string) error {
 	if c.enters {
-		if err := runProtected(); err != nil {
+		if err := self.Protect(); err != nil {
 			return err
 		}
 	}
@@ -157,11 +158,9 @@ func (a *app) runtime() (*containers.Runtime, error) {
 	}
 	rootless := false
 	switch a.rootless {
-	case "auto":
-		rootless = os.Geteuid() != 0
 	case "true":
 		rootless = true
-	case "false":
+	case "auto", "false":
 	default:
 		return nil, fmt.Errorf("--rootless %q is none of true, false and auto", a.rootless)
 	}
