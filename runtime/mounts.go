@@ -45,6 +45,9 @@ func (c *compiler) readMounts() error {
 		if source, ok := c.borrowed(m); ok && !o.bind && !o.remount {
 			m.Source, o.bind, o.recursive, o.data = source, true, true, nil
 		}
+		if c.insideProcfs(m.Destination) && !o.remount {
+			return specError("mount %s: only over files of procfs that inform can something be bound", m.Destination)
+		}
 		read := mount{Mount: m, options: o}
 		if o.idmap {
 			if read.idmap, err = idmapOf(c.spec, m); err != nil {
@@ -54,6 +57,13 @@ func (c *compiler) readMounts() error {
 		c.mounted = append(c.mounted, read)
 	}
 	return nil
+}
+
+// insideProcfs says whether a destination is, by its name, in the container's
+// procfs and must not be covered. Where links lead is seen when it is mounted.
+func (c *compiler) insideProcfs(destination string) bool {
+	return strings.HasPrefix(destination, "/proc/") && !slices.Contains(procAllowed, destination) &&
+		slices.ContainsFunc(c.mounted, func(m mount) bool { return m.Type == "proc" && m.Destination == "/proc" })
 }
 
 // mounts mounts the specification's mounts in their order.

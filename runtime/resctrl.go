@@ -42,7 +42,7 @@ func LeaveResctrl(rdt *specs.LinuxIntelRdt, id string) error {
 	if err == nil {
 		err = leaveResctrl(mount, rdt, id)
 	}
-	if err != nil {
+	if err != nil && err != errNoResctrl { // then nothing was made
 		return fmt.Errorf("linux.intelRdt: %w", err)
 	}
 	return nil

@@ -99,6 +99,9 @@ func TestWithoutResctrl(t *testing.T) {
 	if err := JoinResctrl(&specs.LinuxIntelRdt{}, "box", 1); !errors.Is(err, errNoResctrl) {
 		t.Errorf("got %v", err)
 	}
+	if err := LeaveResctrl(&specs.LinuxIntelRdt{}, "box"); err != nil {
+		t.Errorf("where there is nothing to leave: %v", err)
+	}
 	if err := errors.Join(JoinResctrl(nil, "box", 1), LeaveResctrl(nil, "box")); err != nil {
 		t.Errorf("without the field: %v", err)
 	}

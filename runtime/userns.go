@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strings"
 
@@ -188,4 +189,31 @@ func (c *compiler) earlyLimits() {
 		c.step("raise limit", strings.ToLower(strings.TrimPrefix(r.Type, "RLIMIT_")), fmt.Sprint(r.Hard), "as long as it may")
 		c.b.Call(unix.SYS_PRLIMIT64, plan.Int(0), plan.Int(kind), c.b.Words(plan.Int(r.Hard), plan.Int(r.Hard)), plan.Int(0)).Ignore(int(unix.EPERM))
 	}
+}
+
+// CgroupOwner gives the user of the host that the container's cgroup is to
+// belong to: the one that its program runs as, if it sees that cgroup as the
+// root of a tree that it may write to (config-linux.md, "Cgroup ownership").
+func CgroupOwner(spec *specs.Spec) (uid int, ok bool) {
+	writable := false
+	for _, m := range spec.Mounts {
+		if path.Clean(m.Destination) == "/sys/fs/cgroup" {
+			writable = (m.Type == "cgroup" || m.Type == "cgroup2") && !slices.Contains(m.Options, "ro")
+		}
+	}
+	own, users := false, false
+	for _, ns := range spec.Linux.Namespaces {
+		own = own || ns.Type == specs.CgroupNamespace && ns.Path == ""
+		users = users || ns.Type == specs.UserNamespace
+	}
+	user := spec.Process.User.UID
+	if !writable || !own {
+		return 0, false
+	}
+	for _, m := range spec.Linux.UIDMappings {
+		if user >= m.ContainerID && user-m.ContainerID < m.Size {
+			return int(m.HostID + user - m.ContainerID), true
+		}
+	}
+	return int(user), !users
 }

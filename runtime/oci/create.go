@@ -131,8 +131,12 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 		c.r.note(w)
 	}
 	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
+	filter, err := c.r.filter(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, err
+	}
 	p, err := runtime.Compile(spec, host, runtime.Options{
-		Bundle: opt.Bundle, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
+		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
 		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
+	"minict/runtime/launch"
 	"minict/runtime/plan"
 )
 
@@ -102,7 +103,13 @@ func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	if err != nil {
 		return 0, -1, err
 	}
-	entering, err := runtime.CompileExec(spec, host, runtime.Options{PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups})
+	filter, err := c.r.filter(spec.Linux.Seccomp)
+	if err != nil {
+		return 0, -1, err
+	}
+	entering, err := runtime.CompileExec(spec, host, runtime.Options{
+		Filter: filter, PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups,
+	})
 	if err != nil {
 		return 0, -1, err
 	}
@@ -120,7 +127,12 @@ func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 			return 0, -1, err
 		}
 	}
-	child, err := carryOut(entering, in, nil)
+	child, err := carryOut(entering, in, func(pause uint32, child *launch.Child) error {
+		if pause != runtime.PauseSeccomp {
+			return launch.ErrPause
+		}
+		return c.sendListener(spec.Linux.Seccomp, child.Pid, child.Sent, specs.StateRunning)
+	})
 	if err != nil {
 		return 0, -1, err
 	}

@@ -26,7 +26,7 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 	case runtime.PauseMappings:
 		return runtime.Prepare(spec, child.Pid)
 	case runtime.PauseCreateRuntime:
-		return c.createRuntime(child, spec)
+		return c.createRuntime(child, spec, host)
 	case runtime.PauseCreateContainer:
 		return each("createContainer", spec.Hooks.CreateContainer, func(h specs.Hook) error {
 			return c.createContainerHook(spec, host, child.Pidfd, h)
@@ -39,13 +39,18 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 
 // createRuntime writes down which process the first one is: until then it dies
 // with this process, and from here on it can be found whoever is killed. Then
-// it gives it its share of caches and its network devices, and runs the first hooks.
-func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec) (err error) {
+// it gives it its cgroup, if it may manage that, its share of caches and its network devices, and runs the first hooks.
+func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec, host runtime.Host) (err error) {
 	if c.first, err = identify(child.Pid); err != nil {
 		return err
 	}
 	if err := writePid(c.dir, c.first); err != nil {
 		return err
+	}
+	if uid, ok := runtime.CgroupOwner(spec); ok && c.record.Cgroup != "" && !host.Rootless {
+		if err := host.Cgroup.Delegate(c.record.Cgroup, uid); err != nil {
+			return err
+		}
 	}
 	if err := runtime.JoinResctrl(spec.Linux.IntelRdt, c.ID, child.Pid); err != nil {
 		return err

@@ -13,6 +13,7 @@
 //	ROOT/ID/pid          process id and start time of the first process
 //	ROOT/ID/gate         fifo: a byte lets the first process become the program
 //	ROOT/ID/started      fifo: it tells why it could not; its end tells that it could
+//	ROOT/.seccomp        filters that seccomp profiles compile to, for all containers
 //
 // A process id is used only together with the start time and the id of the
 // boot, and only to open a pidfd. The gate is passed when nobody has the fifo

@@ -3,6 +3,7 @@ package oci
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -22,7 +23,7 @@ func (c *Container) sendListener(profile *specs.LinuxSeccomp, pid, listener int,
 	}
 	sock, err := Dial(profile.ListenerPath)
 	if err != nil {
-		return err
+		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
 	}
 	defer sock.Close()
 	return Send(sock, string(message), listener)
