@@ -17,6 +17,7 @@ type operation struct {
 	targets []role
 	running bool // prepare leaves the container web running; its monitor can be the target
 	runsOn  bool // web has to run on whatever happens to the command
+	alone   bool // the command is the container's monitor
 	image   string
 	blank   bool // each time the first command ever
 }
@@ -32,11 +33,13 @@ func operations() []operation {
 	web := run("-d", rootfs, "sleep", "1000")
 	everybody := []role{command, monitor, first}
 	both := []role{command, monitor}
+	alone := []role{command, first}
 	return []operation{
-		{name: "first run", args: run("--rm", rootfs, "true"), targets: both, blank: true},
-		{name: "run --rm, root directory", args: run("--rm", rootfs, "true"), targets: everybody},
-		{name: "run --rm, image", args: run("--rm -v /data -m 64M", image, "true"), targets: everybody, image: busybox},
-		{name: "run, root directory", args: run("", rootfs, "true"), targets: both},
+		{name: "first run", args: run("--rm", rootfs, "true"), targets: alone, alone: true, blank: true},
+		{name: "run --rm, root directory", args: run("--rm", rootfs, "true"), targets: alone, alone: true},
+		{name: "run --rm, image", args: run("--rm -v /data -m 64M", image, "true"), targets: alone, alone: true, image: busybox},
+		{name: "run, root directory", args: run("", rootfs, "true"), targets: alone, alone: true},
+		{name: "run --rm, with an init", args: run("--rm --init", rootfs, "true"), targets: alone, alone: true},
 		{name: "run -d, root directory", args: web, targets: everybody},
 		{name: "run -d, image", args: run("-d -v /data", image, "sleep", "1000"), targets: both, image: busybox},
 		{name: "run -d --rm, image", args: run("-d --rm", image, "sleep", "1000"), targets: both, image: busybox},
@@ -140,6 +143,7 @@ func (o operation) inject(w *world, f fault) (traced, error) {
 			return traced{}, fmt.Errorf("prepare: %v %w", s, err)
 		}
 	}
+	f.alone = o.alone
 	attachTo := 0
 	if o.running && f.target != command {
 		var err error

@@ -35,6 +35,7 @@ type fault struct {
 	at     int
 	errno  unix.Errno // 0: it is killed
 	late   bool       // killed when the call is done, not before
+	alone  bool       // the command is the monitor itself: the first process is its child
 }
 
 func (f fault) String() string {
@@ -241,7 +242,11 @@ func (t *tracer) event(tid int, th *thread, cause int) {
 // it already.
 func (t *tracer) adopt(tid int, parent *thread) {
 	th := &thread{process: group(tid), role: parent.role}
-	if th.process != parent.process && parent.role != first {
+	switch {
+	case th.process == parent.process || parent.role == first:
+	case t.fault.alone:
+		th.role = first
+	default:
 		th.role++
 	}
 	t.threads[tid] = th
