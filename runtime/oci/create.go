@@ -65,10 +65,15 @@ func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd
 }
 
 func (c *Container) create(spec *specs.Spec, raw []byte, opt CreateOptions) (int, error) {
-	if err := c.prepare(spec, raw, opt); err != nil {
+	host, err := runtime.Probe()
+	if err != nil {
 		return -1, err
 	}
-	child, err := c.launch(spec, opt)
+	c.groups = &host.Cgroup
+	if err := c.prepare(spec, raw, opt, host); err != nil {
+		return -1, err
+	}
+	child, err := c.launch(spec, opt, host)
 	if err != nil {
 		return -1, err
 	}
@@ -94,7 +99,7 @@ func (c *Container) undo(pid int) error {
 }
 
 // prepare writes what is kept of the container, before there is any of it.
-func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) error {
+func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions, host runtime.Host) error {
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return fmt.Errorf("%w: root, process or linux is missing", ErrConfig)
 	}
@@ -102,7 +107,7 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	if err != nil {
 		return err
 	}
-	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID)
+	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID, host)
 	if err != nil {
 		return err
 	}
@@ -121,12 +126,7 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 }
 
 // launch carries the plan out, up to the gate.
-func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, error) {
-	host, err := runtime.Probe()
-	if err != nil {
-		return nil, err
-	}
-	c.groups = &host.Cgroup
+func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*launch.Child, error) {
 	for _, w := range runtime.Warnings(spec, host) {
 		c.r.note(w)
 	}
