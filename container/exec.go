@@ -54,7 +54,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 	if err != nil {
 		return Ended{}, err
 	}
-	session, err := m.startExec(c, o, p)
+	session, err := attach.Exec(m.runDir(c.ID), *p)
 	if err != nil {
 		if isGone(err) {
 			return Ended{}, gone
@@ -71,15 +71,6 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 		err = fmt.Errorf("container %s: %w", ref, err)
 	}
 	return ended, err
-}
-
-// startExec makes the process a child of this one if this one stays with it to
-// its end, and of the container's monitor otherwise.
-func (m *Manager) startExec(c *Config, o *ExecOptions, p *attach.Process) (*attach.Session, error) {
-	if (RunOptions{Streams: o.Streams}).stays(o.TTY) {
-		return attach.ExecHere(*p)
-	}
-	return attach.Exec(m.runDir(c.ID), *p)
 }
 
 // compileExec makes the plan of a further process in a container.

@@ -30,7 +30,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	with := m.getReady(r.stays(o.TTY), o.Init, o.Network)
+	with := m.getReady(r.stays(o.TTY, o.Security.Seccomp), o.Init, o.Network)
 	defer with.close()
 	d, err := m.draft(ctx, o, find)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	with := m.getReady(r.stays(c.TTY), c.Init, c.Network)
+	with := m.getReady(r.stays(c.TTY, c.Seccomp), c.Init, c.Network)
 	d := &draft{m: m, claim: claim, config: c}
 	defer d.close()
 	err := d.checkRootfs()
@@ -100,15 +100,17 @@ func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOpt
 
 // stays says whether the command that starts a container stays with it to its
 // end, and can be its monitor. It can leave one with a terminal, by the keys
-// that detach; and signals that are not passed on end the command alone.
-func (r RunOptions) stays(tty bool) bool {
-	return r.Streams != nil && r.Streams.Signals != nil && !tty
+// that detach; signals that are not passed on end the command alone; and a
+// filter of the user's may not let the airlock do its work.
+func (r RunOptions) stays(tty bool, seccomp string) bool {
+	return r.Streams != nil && r.Streams.Signals != nil && !tty && seccomp != SeccompFile
 }
 
 // surroundings are what any container is started with.
 type surroundings struct {
 	monitor *attach.Monitor  // nil if this process is to be it
 	init    *os.File         // the program of the init, if it is wanted
+	airlock *os.File         // nil if a monitor starts the container, or the init does
 	network *runtime.Network // nil for the host's
 	host    runtime.Host
 	err     error
@@ -128,6 +130,8 @@ func (m *Manager) getReady(stays, init bool, network string) (s surroundings) {
 		}
 	case init:
 		s.init, s.err = attach.OpenProgram(m.State)
+	default:
+		s.airlock, s.err = runtime.NewAirlock()
 	}
 	if s.err == nil {
 		s.host, s.err = runtime.Probe()
@@ -139,10 +143,13 @@ func (s surroundings) close() {
 	if s.network != nil {
 		s.network.Close()
 	}
-	if s.monitor != nil {
+	switch {
+	case s.monitor != nil:
 		s.monitor.Close()
-	} else if s.init != nil {
+	case s.init != nil:
 		s.init.Close()
+	case s.airlock != nil:
+		s.airlock.Close()
 	}
 }
 
@@ -196,7 +203,7 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	root, err := d.openRoot()
 	var p *plan.Plan
 	if err == nil {
-		p, err = l.m.compile(l.config, l.with.host, root, l.options.console(l.config.TTY))
+		p, err = l.m.compile(l.config, l.with, root, l.options.console(l.config.TTY))
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -259,7 +266,7 @@ func startError(p *plan.Plan, err error) error {
 }
 
 // compile makes the plan of a container whose root file system is open.
-func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *consoleSize) (*plan.Plan, error) {
+func (m *Manager) compile(c *Config, with surroundings, root *os.File, size *consoleSize) (*plan.Plan, error) {
 	if err := c.checkSources(); err != nil {
 		return nil, err
 	}
@@ -277,8 +284,8 @@ func (m *Manager) compile(c *Config, host runtime.Host, root *os.File, size *con
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
-	p, err := runtime.Compile(spec, host, runtime.Options{
-		Root: true, Anchor: m.anchor(), Network: c.Network != NetworkHost, Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
+	p, err := runtime.Compile(spec, with.host, runtime.Options{
+		Root: true, Anchor: m.anchor(), Network: c.Network != NetworkHost, Airlock: with.airlock != nil, Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
 	})
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
@@ -310,8 +317,10 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 	oomFile, oomKey := l.with.host.Cgroup.OOMFile(c.cgroupPath())
 	k := attach.Container{
 		Process: attach.Process{
-			Plan:     p,
-			Inputs:   map[string]*os.File{runtime.InputRoot: root, runtime.InputInit: l.with.init},
+			Plan: p,
+			Inputs: map[string]*os.File{
+				runtime.InputRoot: root, runtime.InputInit: l.with.init, runtime.InputAirlock: l.with.airlock,
+			},
 			Terminal: c.TTY, Stdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.TTY && l.options.Streams != nil,
 			Output: l.options.Streams != nil, Timed: l.options.Timed,
 		},
@@ -416,7 +425,7 @@ func (m *Manager) Explain(ctx context.Context, o *Options, find Find) (Explanati
 		root, err = d.openRoot()
 	}
 	if err == nil {
-		p, err = m.compile(d.config, host, root, nil)
+		p, err = m.compile(d.config, surroundings{host: host}, root, nil)
 	}
 	d.close()
 	return Explanation{Plan: p}, errors.Join(err, d.discard())

@@ -92,7 +92,7 @@ func mayTrace(s *specs.Spec) {
 }
 
 // peekAt is the number of the tests' own pause.
-const peekAt = 200
+const peekAt = 100
 
 // pausedAt makes the first operation of the first step with this verb a pause.
 func pausedAt(t *testing.T, p *plan.Plan, verb string) *plan.Plan {

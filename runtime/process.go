@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"minict/runtime/launch"
 	"minict/runtime/plan"
 )
 
@@ -209,8 +210,11 @@ func (c *compiler) closeDescriptors() {
 	// loader are found by paths that are the image's, and such a path could
 	// lead through /proc/self/fd (CVE-2024-21626).
 	keep := [2]plan.Arg{plan.Int(-1), plan.Int(-1)}
-	if c.opt.Gate {
+	switch {
+	case c.opt.Gate:
 		keep = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
+	case c.opt.Airlock:
+		keep[0] = c.airlock.Value()
 	}
 	c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1])
 }
@@ -244,6 +248,10 @@ func (c *compiler) exec(p *specs.Process) {
 		return
 	}
 	files := candidates(p)
+	if c.opt.Airlock {
+		c.throughAirlock(files, p.Args, envp)
+		return
+	}
 	for _, also := range [][]int{{int(unix.EACCES)}, nil} {
 		for i, file := range files {
 			if also == nil && i == len(files)-1 {
@@ -254,6 +262,20 @@ func (c *compiler) exec(p *specs.Process) {
 		}
 	}
 	c.b.Call(unix.SYS_EXECVE, c.b.Str(files[len(files)-1]), argv, envp)
+}
+
+// throughAirlock is exec by way of an airlock, which tries the files in the
+// same way.
+func (c *compiler) throughAirlock(files, args []string, envp plan.Arg) {
+	if len(files) > launch.AirlockFiles {
+		files = files[:launch.AirlockFiles] // nobody has so many directories in the PATH
+	}
+	control := c.b.Data(launch.AirlockControl(len(files)))
+	words := []plan.Arg{control}
+	for _, s := range append(files, args...) {
+		words = append(words, c.b.Str(s))
+	}
+	c.b.Call(plan.Airlock, c.airlock.Value(), c.b.Words(append(words, plan.Int(0))...), envp)
 }
 
 // lookFor sees whether there is a program to become, as long as whoever made the

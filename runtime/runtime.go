@@ -57,6 +57,11 @@ type Options struct {
 	// namespace: the host never sees a mount there. If empty, it is
 	// Spec.Root.Path.
 	Anchor string
+	// Airlock says that the launcher is handed the program of an airlock,
+	// input InputAirlock, for the child to go through: a launcher whose own
+	// program could be written to must not become a container's program by
+	// itself. See launch.AirlockProgram. It is of no use with Init.
+	Airlock bool
 	// Network says that the launcher is handed the container's network
 	// namespace, a new one, as input InputNetwork. It takes as long to make
 	// as everything else in the container: see NewNetwork.
@@ -113,6 +118,7 @@ const (
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
 	InputNetwork = "network" // a new network namespace
+	InputAirlock = "airlock" // the program of an airlock
 	InputTarget  = "target"  // pidfd of the container that is joined
 	// InputIDMap begins the names of user namespaces that map the ids of
 	// mounts, see OpenIDMaps.
@@ -161,6 +167,7 @@ type compiler struct {
 	socket  plan.Slot    // InputConsole
 	init    plan.Slot    // InputInit
 	network plan.Slot    // InputNetwork
+	airlock plan.Slot    // InputAirlock
 	gate    [2]plan.Slot // InputGate, InputStarted
 	target  plan.Slot    // InputTarget
 	spread  uint64       // Spec.Linux.RootfsPropagation, MS_*
@@ -260,6 +267,9 @@ func (c *compiler) inputs() {
 	}
 	if c.opt.Network {
 		c.network = c.b.Input(InputNetwork)
+	}
+	if c.opt.Airlock {
+		c.airlock = c.b.Input(InputAirlock)
 	}
 	if c.opt.Gate {
 		c.gate = [2]plan.Slot{c.b.Input(InputGate), c.b.Input(InputStarted)}

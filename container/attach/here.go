@@ -19,39 +19,13 @@ func StartHere(c Container) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := unix.FcntlInt(c.Lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	ends, given, err := prepare(append(fds, int(c.Lock.Fd())))
 	if err != nil {
 		return nil, fmt.Errorf("start process: %w", err)
 	}
-	return here(fds, func(inputs []int, fd int) (*monitor.Here, *wire.Failed) {
-		return monitor.Start(start, c.Plan.Encode(), lock, inputs, fd, c.SpareDir)
-	}, lock)
-}
-
-// ExecHere starts one more process in a container, as a child of this process
-// and not of the container's monitor: it ends with this process. Otherwise it
-// is as StartHere.
-func ExecHere(p Process) (*Session, error) {
-	inputs, fds, err := p.inputs()
-	if err != nil {
-		return nil, err
-	}
-	e := wire.Exec{Flags: p.flags(), Inputs: inputs}
-	return here(fds, func(inputs []int, fd int) (*monitor.Here, *wire.Failed) {
-		return monitor.Exec(e, p.Plan.Encode(), inputs, fd)
-	})
-}
-
-// here starts a process that belongs to this thread. The descriptors in given
-// are the process's to close, or closed if it comes to none.
-func here(fds []int, start func(inputs []int, fd int) (*monitor.Here, *wire.Failed), given ...int) (*Session, error) {
-	ends, inputs, err := prepare(fds)
-	if err != nil {
-		wire.CloseAll(given)
-		return nil, fmt.Errorf("start process: %w", err)
-	}
+	inputs, lock := given[:len(fds)], given[len(fds)]
 	runtime.LockOSThread()
-	h, failed := start(inputs, ends[1])
+	h, failed := monitor.Start(start, c.Plan.Encode(), lock, inputs, ends[1], c.SpareDir)
 	if failed != nil {
 		runtime.UnlockOSThread()
 		wire.CloseAll(ends[:])
@@ -63,19 +37,19 @@ func here(fds []int, start func(inputs []int, fd int) (*monitor.Here, *wire.Fail
 }
 
 // prepare makes a connection, and copies of descriptors that are given away.
-func prepare(fds []int) (ends [2]int, inputs []int, err error) {
+func prepare(fds []int) (ends [2]int, copies []int, err error) {
 	if ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
 		return ends, nil, err
 	}
 	for _, fd := range fds {
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			wire.CloseAll(append(inputs, ends[:]...))
+			wire.CloseAll(append(copies, ends[:]...))
 			return ends, nil, err
 		}
-		inputs = append(inputs, own)
+		copies = append(copies, own)
 	}
-	return ends, inputs, nil
+	return ends, copies, nil
 }
 
 // relayHere is Relay for a process of this one. Output is passed on by another

@@ -38,7 +38,7 @@ type Exit struct {
 // Relay passes input and output on until the process has ended, or the user
 // has detached, or ctx is done, whose error is then returned. The session is
 // closed when it returns. It is ErrGone if the monitor dies. A process that was
-// started by StartHere or ExecHere is stayed with until its end.
+// started by StartHere is stayed with until its end.
 //
 // If nobody reads Out or Err any more, the process gets SIGPIPE when it writes
 // there, if it was started on this session. An output that can't take what is

@@ -13,7 +13,9 @@ import (
 // Should the command be killed, the process is killed with it.
 //
 // The process dies with the thread that started it (PR_SET_PDEATHSIG): call
-// Start or Exec, and then Wait, from a goroutine that is locked to its thread.
+// Start, and then Wait, from a goroutine that is locked to its thread. Others
+// may be near it once it runs: its plan has to go through an airlock, or through
+// the init.
 type Here struct {
 	m     *monitor
 	owner *client
@@ -40,16 +42,6 @@ func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int, spare
 	}
 	if failed != nil {
 		h.m.abandon()
-		return nil, failed
-	}
-	return h, nil
-}
-
-// Exec starts one more process in a container that has a monitor of its own. It
-// is as Start, without everything that is about containers.
-func Exec(e wire.Exec, plan []byte, inputs []int, fd int) (*Here, *wire.Failed) {
-	h := newHere(&wire.Start{}, fd)
-	if failed := h.spawn(e.Flags, e.Inputs, plan, inputs); failed != nil {
 		return nil, failed
 	}
 	return h, nil

@@ -255,4 +255,4 @@ func failure(ops []plan.Op, number uintptr, errno unix.Errno) *Failure {
 }
 
 //go:nosplit
-func isExec(op *plan.Op) bool { return op.Call == unix.SYS_EXECVE }
+func isExec(op *plan.Op) bool { return op.Call == unix.SYS_EXECVE || op.Call == plan.Airlock }

@@ -29,6 +29,7 @@ type machine struct {
 	how    unix.OpenHow
 	action [4]uint64 // struct sigaction: SIG_DFL, nothing masked
 	word   byte
+	empty  byte // an empty string
 	after  afterGate
 	copier copier
 	// Of walk: the directory at hand, the target of a link, and the path as
@@ -158,6 +159,8 @@ func (m *machine) do(op *plan.Op) (result uintptr, errno unix.Errno) {
 		return 0, m.pause()
 	case plan.Gate:
 		return 0, m.gate()
+	case plan.Airlock:
+		return 0, m.airlock()
 	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
 		m.report.Ready = 1
 	}

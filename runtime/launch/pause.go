@@ -4,12 +4,15 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
 )
 
 // What a plan's child and others have to say to each other while it is being
 // set up:
 //
 //	pause   a byte on the link, its number; the launcher answers with a byte
+//	airlock a byte on the link, its errno, with the upper bit set
 //	gate    the link closes; a byte on the gate opens it
 //	failure in the report's memory, or after the gate as afterGate
 //
@@ -121,6 +124,11 @@ func (p *Program) attend(link int, c *Child, pause Pause) error {
 		}
 		if err != nil {
 			return err
+		}
+		if number[0]&failedInAirlock != 0 {
+			p.m.report.Errno = uint32(number[0] &^ failedInAirlock)
+			p.m.report.Failed = uint32(len(p.loaded.Ops[plan.Child]))
+			continue
 		}
 		if pause == nil {
 			return ErrPause

@@ -156,7 +156,7 @@ const (
 	// last process, and tells nobody (v1) when it has.
 	Rmdir
 	// Pause (number, message) tells the launcher that there is something
-	// for it to do, and waits until it is done. The number, below 256, says
+	// for it to do, and waits until it is done. The number, below 128, says
 	// what; see launch.Program.Start. The message is 0, or the address of a
 	// struct msghdr whose only byte is the number, sent with a descriptor.
 	// If the launcher is gone, it fails with ECONNRESET.
@@ -172,6 +172,9 @@ const (
 	// attributes; hard links become files of their own. With CopyTop the
 	// directory to also becomes like from itself.
 	Copy
+	// Airlock (program, argv, envp) becomes the user's program by way of
+	// another, see launch.AirlockProgram: argv is what that takes.
+	Airlock
 )
 
 // CopyTop is an option of Copy.

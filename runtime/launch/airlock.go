@@ -1,0 +1,106 @@
+package launch
+
+import (
+	"encoding/binary"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The child runs the launcher's program until its execve. A file that it
+// executes may be a link to /proc/self/exe, or have it as its interpreter: then
+// the launcher's program would be executed inside the container, could be opened
+// there by /proc/PID/exe, and, by who keeps it open until nobody executes it any
+// more, be overwritten (CVE-2019-5736).
+//
+// So a launcher whose own program could be written to sends the child through
+// an airlock: a program of some forty instructions, in memory that nobody can
+// write to, which does nothing but to execute the user's program. It is taken
+// from airlock_*.s; beside the code it needs an ELF header (elf(5)).
+//
+//	argv   control, the files that may be the program, the program's arguments
+//	envp   the program's
+//
+// Control is bytes: 'x', the descriptor of the link as two digits of base 64,
+// the number of files, each of the three increased by one. When all files have
+// failed, the airlock writes the errno, with its upper bit set, to the link, as
+// one byte.
+
+// AirlockFiles is how many files an airlock can try.
+const AirlockFiles = 254
+
+// AirlockControl is the first argument of an airlock that tries so many files.
+// The machine fills in the link.
+func AirlockControl(files int) []byte { return []byte{'x', 1, 1, byte(files + 1), 0} }
+
+const (
+	elfHeaderSize     = 64
+	programHeaderSize = 56
+	airlockHeaders    = elfHeaderSize + 2*programHeaderSize
+	airlockAddress    = 0x400000
+)
+
+// AirlockProgram is the file: the headers, and behind them the code.
+func AirlockProgram() []byte {
+	begin, end := airlockCode()
+	code := unsafe.Slice((*byte)(address(begin)), end-begin)
+	size := uint64(airlockHeaders + len(code))
+	const (
+		executable, version = 2, 1 // ET_EXEC, EV_CURRENT
+		load, stack         = 1, 0x6474e551
+		read, write, exec   = 4, 2, 1
+	)
+	machine := uint16(62) // EM_X86_64
+	if runtime.GOARCH == "arm64" {
+		machine = 183
+	}
+	le := binary.LittleEndian
+	f := append(make([]byte, 0, size), "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	f = le.AppendUint16(f, executable)
+	f = le.AppendUint16(f, machine)
+	f = le.AppendUint32(f, version)
+	f = le.AppendUint64(f, airlockAddress+airlockHeaders) // where it begins
+	f = le.AppendUint64(f, elfHeaderSize)                 // program headers
+	f = le.AppendUint64(f, 0)                             // no sections
+	f = le.AppendUint32(f, 0)
+	for _, n := range []uint16{elfHeaderSize, programHeaderSize, 2, 0, 0, 0} {
+		f = le.AppendUint16(f, n)
+	}
+	f = appendProgramHeader(f, load, read|exec, airlockAddress, size)
+	f = appendProgramHeader(f, stack, read|write, 0, 0)
+	return append(f, code...)
+}
+
+func appendProgramHeader(f []byte, kind, flags uint32, where, size uint64) []byte {
+	const page = 0x10000 // the largest
+	f = binary.LittleEndian.AppendUint32(f, kind)
+	f = binary.LittleEndian.AppendUint32(f, flags)
+	for _, n := range []uint64{0, where, where, size, size, page} {
+		f = binary.LittleEndian.AppendUint64(f, n)
+	}
+	return f
+}
+
+// airlockCode gives where the code is.
+func airlockCode() (begin, end uintptr)
+
+// failedInAirlock marks a byte on the link that is an errno of the airlock's.
+const failedInAirlock = 0x80
+
+// airlock is plan.Airlock.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) airlock() unix.Errno {
+	if _, _, errno := rawSyscall6(unix.SYS_FCNTL, m.link, unix.F_SETFD, 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	control := *(*uintptr)(address(m.args[1]))
+	*(*byte)(address(control + 1)) = byte(m.link&63) + 1
+	*(*byte)(address(control + 2)) = byte(m.link>>6) + 1
+	m.report.Ready = 1
+	_, _, errno := rawSyscall6(unix.SYS_EXECVEAT, m.args[0], uintptr(unsafe.Pointer(&m.empty)), m.args[1], m.args[2], unix.AT_EMPTY_PATH, 0)
+	return errno
+}
