@@ -88,6 +88,11 @@ func (c *Container) firstGroup() string {
 }
 
 func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err error) {
+	host, err := runtime.Probe()
+	if err != nil {
+		return 0, -1, err
+	}
+	c.groups = &host.Cgroup
 	target, err := c.target(opt.IgnorePaused)
 	if err != nil {
 		return 0, -1, err
@@ -99,10 +104,6 @@ func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	}
 	spec.Process = confined(p, spec.Process)
 	withHome(spec.Process, func() ([]byte, error) { return c.passwdInside(target) })
-	host, err := runtime.Probe()
-	if err != nil {
-		return 0, -1, err
-	}
 	filter, err := c.r.filter(spec.Linux.Seccomp)
 	if err != nil {
 		return 0, -1, err

@@ -23,7 +23,7 @@ import (
 func args() []string
 
 // enters are the commands that start something in a container.
-var enters = map[string]bool{"create": true, "run": true, "exec": true, "restore": true}
+var enters = map[string]bool{"create": true, "run": true, "exec": true}
 
 // A word may be something else than the command: then the program is started
 // once more than it had to be.
