@@ -11,6 +11,7 @@ import (
 
 	"minict/runtime"
 	"minict/runtime/launch"
+	"minict/runtime/plan"
 )
 
 // CreateOptions are what the command line says beside the bundle.
@@ -127,22 +128,11 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions, hos
 
 // launch carries the plan out, up to the gate.
 func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*launch.Child, error) {
-	for _, w := range runtime.Warnings(spec, host) {
-		c.r.note(w)
-	}
-	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
-	filter, err := c.r.filter(spec.Linux.Seccomp)
+	p, err := c.compile(spec, opt, host)
 	if err != nil {
 		return nil, err
 	}
-	p, err := runtime.Compile(spec, host, runtime.Options{
-		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
-		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
-	})
-	if err != nil {
-		return nil, err
-	}
-	in, err := opt.Streams.inputs()
+	in, terminal, err := opt.Streams.inputs(spec.Process)
 	if err != nil {
 		return nil, err
 	}
@@ -157,23 +147,32 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Hos
 	for name, fd := range maps {
 		in.keep(name, fd)
 	}
-	var terminal func() (*os.File, error)
-	if spec.Process.Terminal {
-		if terminal, err = in.addTerminal(); err != nil {
-			return nil, err
-		}
-	}
 	child, err := carryOut(p, in, func(pause uint32, child *launch.Child) error {
 		return c.atPause(pause, child, spec, host)
 	})
 	if err != nil {
 		return nil, c.abandon(err)
 	}
-	if err := passTerminal(terminal, opt.Terminal); err != nil {
+	if err := terminal.pass(opt.Terminal); err != nil {
 		unix.Close(child.Pidfd)
 		return nil, errors.Join(err, c.undo(child.Pid))
 	}
 	return child, nil
+}
+
+func (c *Container) compile(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*plan.Plan, error) {
+	for _, w := range runtime.Warnings(spec, host) {
+		c.r.note(w)
+	}
+	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
+	filter, err := c.r.filter(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Compile(spec, host, runtime.Options{
+		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
+		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
+	})
 }
 
 // abandon runs the hooks that tell of the container's end, if others may have
@@ -197,16 +196,4 @@ func (c *Container) openFifos(in *inputs) error {
 		in.keep(input, fd)
 	}
 	return nil
-}
-
-// passTerminal hands a terminal, if there is one, to who wants it.
-func passTerminal(take func() (*os.File, error), to func(*os.File) error) error {
-	if take == nil || to == nil {
-		return nil
-	}
-	master, err := take()
-	if err != nil {
-		return err
-	}
-	return to(master)
 }
