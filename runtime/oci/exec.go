@@ -104,6 +104,10 @@ func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	}
 	spec.Process = confined(p, spec.Process)
 	withHome(spec.Process, func() ([]byte, error) { return c.passwdInside(target) })
+	own := &specs.Spec{Process: spec.Process, Linux: &specs.Linux{Namespaces: spec.Linux.Namespaces}}
+	for _, w := range runtime.Warnings(own, host) { // of the container it was warned when it was created
+		c.r.note(w)
+	}
 	child, err := c.launchExec(spec, opt, host, target)
 	if err != nil {
 		return 0, -1, err
