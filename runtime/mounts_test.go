@@ -254,6 +254,21 @@ func TestCopyUp(t *testing.T) {
 	}
 }
 
+// A tmpfs is like the directory that it covers, unless options say otherwise;
+// where there is none it is open to all, as the kernel has it.
+func TestTmpfsIsLikeTheDirectory(t *testing.T) {
+	root := bundle(t)
+	if err := errors.Join(os.Mkdir(root+"/run", 0o755), os.Chmod(root+"/run", 0o710), os.Chown(root+"/run", 5, 6)); err != nil {
+		t.Fatal(err)
+	}
+	spec := ordinary(root, "stat -c '%a %u:%g' /run /new /tmp; ls -A /run /new")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/run", Type: "tmpfs"},
+		specs.Mount{Destination: "/new", Type: "tmpfs"}, specs.Mount{Destination: "/tmp", Type: "tmpfs", Options: []string{"mode=700"}})
+	if r, err := run(t, spec); err != nil || !strings.HasPrefix(r.stdout, "710 5:6\n1777 0:0\n700 0:0\n") {
+		t.Errorf("got %q %q, %v", r.stdout, r.stderr, err)
+	}
+}
+
 // Read-only mounts are furnished before they are made read-only.
 func TestReadOnlyDev(t *testing.T) {
 	out := must(t, `test -c /dev/null && test -d /dev/pts && echo furnished; touch /dev/x 2>/dev/null || echo refused`, func(s *specs.Spec) {
