@@ -145,7 +145,11 @@ func ordinaryUser(t *testing.T, script string) (*specs.Spec, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	root, program := filepath.Join(dir, "rootfs"), filepath.Join(dir, "program")
 	raw, err := os.ReadFile("/proc/self/exe") // the original is where only root may go
 	for _, err := range []error{
@@ -166,6 +170,7 @@ func ordinaryUser(t *testing.T, script string) (*specs.Spec, *exec.Cmd) {
 		if err := unix.Mount(ids, file, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal("the tests need Debian's uidmap: ", err)
 		}
+		t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 	}
 	cmd := exec.Command(program)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
