@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -63,7 +64,7 @@ func granted(spec *specs.Spec, host Host) (s capabilitySets, warnings []string) 
 func capabilityBits(set string, names []string, host Host, warnings []string) (uint64, []string) {
 	var bits uint64
 	for _, name := range names {
-		bit, ok := capabilityBit(name)
+		bit, ok := knownCapabilities()[name]
 		if ok && bit <= host.LastCap {
 			bits |= 1 << bit
 			continue
@@ -73,14 +74,14 @@ func capabilityBits(set string, names []string, host Host, warnings []string) (u
 	return bits, warnings
 }
 
-func capabilityBit(name string) (int, bool) {
+// knownCapabilities are the bits of capabilities by their names, CAP_CHOWN.
+var knownCapabilities = sync.OnceValue(func() map[string]int {
+	bits := make(map[string]int)
 	for _, known := range capability.ListKnown() {
-		if "CAP_"+strings.ToUpper(known.String()) == name {
-			return int(known), true
-		}
+		bits["CAP_"+strings.ToUpper(known.String())] = int(known)
 	}
-	return 0, false
-}
+	return bits
+})
 
 func capabilityNames(set uint64) string {
 	var names []string

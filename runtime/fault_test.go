@@ -45,11 +45,11 @@ func TestEachOperationFails(t *testing.T) {
 	}
 	failed, all := 0, places(compile())
 	for _, k := range all {
-		if fails(t, compile(), k, nil) {
+		if fails(t, compile(), k, nil, nil) {
 			failed++
 		}
-		if after := hostMounts(t); after != before {
-			t.Fatalf("operation %v changed the host's mounts from\n%s\nto\n%s", k, before, after)
+		if left := mountsSince(t, before); left != "" {
+			t.Fatalf("operation %v left the mounts\n%s", k, left)
 		}
 		noGroup(t, host.Cgroup, group)
 		noChild(t)
@@ -58,6 +58,46 @@ func TestEachOperationFails(t *testing.T) {
 		t.Errorf("%d operations failed: too few for an ordinary container", failed)
 	}
 	t.Logf("%d of %d operations failed", failed, len(all))
+}
+
+// The same for one more process in a container: whatever fails, it is gone and
+// the container goes on.
+func TestEachOperationOfExecFails(t *testing.T) {
+	host, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := fmt.Sprintf("/minict/runtime-exec-fault-test-%d", os.Getpid())
+	spec := ordinary(bundle(t), "echo up; exec sleep 1000")
+	ownUsers(t)(spec)
+	spec.Linux.CgroupsPath = group
+	target := sleeper(t, spec)
+	spec.Process.Args = []string{"/bin/true"}
+	spec.Process.User = specs.User{UID: 1000, GID: 1000, AdditionalGids: []uint32{5}}
+	spec.Process.NoNewPrivileges = true
+	compile := func() *plan.Plan {
+		p, err := CompileExec(spec, host, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	children, failed, all := childrenOf(t), 0, places(compile())
+	for _, k := range all {
+		if fails(t, compile(), k, map[string]int{InputTarget: target}, nil) {
+			failed++
+		}
+		if after := childrenOf(t); after != children {
+			t.Fatalf("operation %v: the children changed from %s to %s", k, children, after)
+		}
+	}
+	r, err := execute(t, spec, target, nil, "list=$(ps); echo \"$list\" | wc -l; cat /proc/self/oom_score_adj")
+	if err != nil || r.stdout != "4\n0\n" { // a title, the first process, a shell, ps
+		t.Errorf("got %q %q, %v", r.stdout, r.stderr, err)
+	}
+	if failed < 50 {
+		t.Errorf("%d of %d operations failed: too few", failed, len(all))
+	}
 }
 
 // place is where an operation stands in a plan.
@@ -82,13 +122,13 @@ func places(p *plan.Plan) (list []place) {
 // fails carries a plan out in which one operation fails, checks that the
 // failure names its step, and says whether there was one: there is none if the
 // plan has an answer to any error there, or went another way.
-func fails(t *testing.T, p *plan.Plan, k place, pause launch.Pause) bool {
+func fails(t *testing.T, p *plan.Plan, k place, more map[string]int, pause launch.Pause) bool {
 	t.Helper()
 	broken := &p.Ops(k.phase)[k.at]
 	op := *broken
 	broken.Call, broken.Kinds = plan.Expect32, [6]plan.Kind{plan.KindData}
 	broken.Args = [6]uint64{0, 1, 0, uint64(unix.EIO)} // 0 is not 1
-	r, err := launchPaused(t, p, nil, pause)
+	r, err := launchPaused(t, p, more, pause)
 	var step *StepError
 	switch {
 	case err == nil && r.status == 0:

@@ -15,19 +15,15 @@ import (
 
 // filterProgram is the container's seccomp filter, or nil for none.
 func (c *compiler) filterProgram() (*Filter, error) {
-	if c.opt.Filter != nil {
-		return c.opt.Filter, nil
+	profile, f := c.spec.Linux.Seccomp, c.opt.Filter
+	if f == nil && profile != nil {
+		program, flags, err := seccomp.Compile(profile, goruntime.GOARCH)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSpec, err)
+		}
+		f = &Filter{Program: seccomp.Bytes(program), Flags: uint(flags)}
 	}
-	profile := c.spec.Linux.Seccomp
-	if profile == nil {
-		return nil, nil
-	}
-	program, flags, err := seccomp.Compile(profile, goruntime.GOARCH)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSpec, err)
-	}
-	f := &Filter{Program: seccomp.Bytes(program), Flags: uint(flags)}
-	if f.notifies() && slices.ContainsFunc(profile.Syscalls, notifiesSendmsg) {
+	if f.notifies() && profile != nil && slices.ContainsFunc(profile.Syscalls, notifiesSendmsg) {
 		return nil, specError("linux.seccomp: no notification of sendmsg: that is how the listener is handed over")
 	}
 	return f, nil

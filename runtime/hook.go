@@ -35,7 +35,7 @@ func CompileHook(spec *specs.Spec, host Host, hook specs.Hook) (*plan.Plan, erro
 	c.b.Call(plan.Fork, plan.Int(0))
 	c.step("connect", "stdin, stdout, stderr", "", "the only descriptors that it gets")
 	for i, s := range c.std {
-		c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0))
+		c.place(s, i)
 	}
 	c.b.Call(unix.SYS_CHDIR, c.b.Str("/"))
 	c.b.Call(unix.SYS_UMASK, plan.Int(0o022))

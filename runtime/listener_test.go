@@ -135,7 +135,10 @@ func TestListenerUnused(t *testing.T) {
 	spec := ordinary("/rootfs", "true")
 	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: path,
 		Syscalls: []specs.LinuxSyscall{{Names: []string{"sendmsg"}, Action: specs.ActNotify}}}
-	if _, err := Compile(spec, Host{LastCap: 40}, Options{}); !errors.Is(err, ErrSpec) {
-		t.Errorf("sendmsg: got %v", err)
+	kept := &Filter{Program: make([]byte, 8), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER}
+	for _, opt := range []Options{{}, {Filter: kept}} {
+		if _, err := Compile(spec, Host{LastCap: 40}, opt); !errors.Is(err, ErrSpec) {
+			t.Errorf("sendmsg: got %v", err)
+		}
 	}
 }

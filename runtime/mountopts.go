@@ -132,9 +132,9 @@ func (a attr) apply(set, clear uint64) (uint64, uint64) {
 	return set | a.flag, clear &^ a.flag
 }
 
-// copied says what tmpcopyup copies of the directory itself: its owner and
-// mode, unless an option gives them.
-func (o *mountOptions) copied() int {
+// top says what a tmpfs takes over of the directory below it: its owner and mode,
+// unless an option gives them.
+func (o *mountOptions) top() int {
 	for _, d := range o.data {
 		switch key, _, _ := strings.Cut(d, "="); key {
 		case "mode", "uid", "gid":

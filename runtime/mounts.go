@@ -196,6 +196,9 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 	if late {
 		c.late = append(c.late, readonly{m.Destination, mnt})
 	}
+	if m.Type == "tmpfs" && !o.copyUp && o.top() != 0 {
+		c.likeCovered(mnt, m.Destination)
+	}
 	kind := plan.WalkDir
 	if m.Type == "proc" || m.Type == "sysfs" {
 		// A link here would put the kernel's files elsewhere and leave
@@ -207,7 +210,7 @@ func (c *compiler) newMount(m specs.Mount, o mountOptions) (mnt plan.Slot) {
 		c.notInProc(target)
 	}
 	if o.copyUp {
-		c.b.Call(plan.Copy, target.Value(), mnt.Value(), plan.Int(o.copied()))
+		c.b.Call(plan.Copy, target.Value(), mnt.Value(), plan.Int(plan.CopyInside|o.top()))
 	}
 	c.attach(mnt, target)
 	c.own(m, mnt)
@@ -234,6 +237,16 @@ func (c *compiler) own(m specs.Mount, mnt plan.Slot) {
 	case m.Type == "devpts" && m.Destination == "/dev/pts":
 		c.devpts = mnt
 	}
+}
+
+// likeCovered gives a mount the owner and mode of the directory that it is going
+// to cover, if there is one: what users know from other runtimes.
+func (c *compiler) likeCovered(mnt plan.Slot, destination string) {
+	at := c.b.Len()
+	there := c.walk(destination, plan.WalkExisting)
+	c.b.Call(plan.Copy, there.Value(), mnt.Value(), plan.Int(plan.CopyTop))
+	c.b.Call(unix.SYS_CLOSE, there.Value())
+	c.b.SkipFrom(at, int(unix.ENOENT), int(unix.ENOTDIR))
 }
 
 // remount changes what is mounted at the destination: the mount, and unless it

@@ -130,10 +130,22 @@ func (c *compiler) createRuntime() error {
 }
 
 // createContainer is the same for the hooks that see the container's mounts
-// and still the host's.
+// and still the host's. An ordinary user may let them enter only a process that
+// is dumpable, so it is that for as long, if nobody else is in there.
 func (c *compiler) createContainer() error {
-	if h := c.spec.Hooks; h != nil && len(h.CreateContainer) > 0 {
-		c.pause(PauseCreateContainer, "hooks", "all is mounted, the host is still seen")
+	h := c.spec.Hooks
+	if h == nil || len(h.CreateContainer) == 0 {
+		return nil
+	}
+	const alone = unix.CLONE_NEWUSER | unix.CLONE_NEWPID
+	open := c.host.Rootless && c.spaces.fresh&alone == alone
+	if open {
+		c.step("unguard", "the set-up", "dumpable", "for its user's hooks to enter; nobody else is in its namespaces")
+		c.dumpable(1)
+	}
+	c.pause(PauseCreateContainer, "hooks", "all is mounted, the host is still seen")
+	if open {
+		c.dumpable(0)
 	}
 	return nil
 }
@@ -227,13 +239,14 @@ func (c *compiler) unshare(flags uint64) {
 // session of its own, away from the caller's terminal.
 func (c *compiler) guard() {
 	c.step("guard", "the set-up", "not dumpable, own session", "nobody may trace it, nor can it reach the caller's terminal")
-	c.undumpable()
+	c.dumpable(0)
 	c.lead()
 	c.b.Call(unix.SYS_UMASK, plan.Int(0))
 }
 
-func (c *compiler) undumpable() {
-	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_DUMPABLE), plan.Int(0))
+// dumpable says whether those who have the process's rights may trace it.
+func (c *compiler) dumpable(yes int) {
+	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_DUMPABLE), plan.Int(yes))
 }
 
 func (c *compiler) lead() {

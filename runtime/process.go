@@ -109,6 +109,12 @@ func (c *compiler) streams(p *specs.Process) {
 	}
 }
 
+// place gives a descriptor its number, by which the program knows it.
+func (c *compiler) place(s plan.Slot, number int) {
+	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(number), plan.Int(0)).Ignore(int(unix.EINVAL)) // it has it already
+	c.b.Call(unix.SYS_FCNTL, plan.Int(number), plan.Int(unix.F_SETFD), plan.Int(0))
+}
+
 // stream puts one descriptor in place. The container gets its own /dev/null
 // and not the host's: whoever has that open can change its mode and owner, for
 // the whole machine.
@@ -126,8 +132,7 @@ func (c *compiler) stream(i int, s plan.Slot, owner uint32) {
 	for at := test; at < ready; at++ {
 		c.b.SkipFrom(at, int(unix.EEXIST))
 	}
-	c.b.Call(unix.SYS_DUP3, s.Value(), plan.Int(i), plan.Int(0)).Ignore(int(unix.EINVAL)) // it is in place
-	c.b.Call(unix.SYS_FCNTL, plan.Int(i), plan.Int(unix.F_SETFD), plan.Int(0))
+	c.place(s, i)
 	if owner != 0 {
 		c.b.Call(unix.SYS_FCHOWN, plan.Int(i), plan.Int(owner), plan.Int(-1)).Flag(plan.AnyError)
 	}
@@ -175,7 +180,7 @@ func (c *compiler) credentials(p *specs.Process) {
 	c.setgroups(u.AdditionalGids)
 	c.b.Call(unix.SYS_SETRESGID, plan.Int(u.GID), plan.Int(u.GID), plan.Int(u.GID))
 	c.b.Call(unix.SYS_SETRESUID, plan.Int(u.UID), plan.Int(u.UID), plan.Int(u.UID))
-	c.undumpable() // the kernel takes a new identity for a reason to forget it
+	c.dumpable(0) // the kernel takes a new identity for a reason to forget it
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_KEEPCAPS), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0))
 	c.step("set capabilities", "", keptNames(sets.effective), "the rights of root that are left")
 	c.capset(sets)

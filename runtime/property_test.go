@@ -47,8 +47,8 @@ func TestAnyPlanRunsOrIsUndone(t *testing.T) {
 		opt := Options{NoPivot: g.one(5), NoNewKeyring: g.one(3), Outlive: g.one(2)}
 		intact := func() {
 			t.Helper()
-			if after := hostMounts(t); after != mounts {
-				t.Fatalf("%s: the mounts changed from\n%s\nto\n%s", described, mounts, after)
+			if left := mountsSince(t, mounts); left != "" {
+				t.Fatalf("%s: left behind:\n%s", described, left)
 			}
 			if after := childrenOf(t); after != children {
 				t.Fatalf("%s: the children changed from %s to %s", described, children, after)
@@ -84,7 +84,7 @@ func TestAnyPlanRunsOrIsUndone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fails(t, again, k, pause) {
+			if fails(t, again, k, nil, pause) {
 				broken++
 			}
 			intact()

@@ -65,7 +65,12 @@ func runFile(name string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	child, err := onStreams(p, preparing(&spec))
+	child, err := onStreams(p, func(number uint32, c *launch.Child) error {
+		if number != PauseCreateContainer {
+			return preparing(&spec)(number, c)
+		}
+		return runHook(&spec, host, c)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -82,6 +87,20 @@ func runFile(name string) (status int, err error) {
 	var ended unix.WaitStatus
 	_, err = unix.Wait4(child.Pid, &ended, 0, nil)
 	return ended.ExitStatus(), err
+}
+
+// runHook runs the createContainer hook of a specification.
+func runHook(spec *specs.Spec, host Host, c *launch.Child) error {
+	p, err := CompileHook(spec, host, spec.Hooks.CreateContainer[0])
+	if err != nil {
+		return err
+	}
+	child, err := onStreams(p, nil, c.Pidfd)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Wait4(child.Pid, nil, 0, nil)
+	return err
 }
 
 // onStreams carries out a plan whose inputs are this process's streams and
@@ -126,7 +145,11 @@ func ordinaryUser(t *testing.T, script string) (*specs.Spec, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	root, program := filepath.Join(dir, "rootfs"), filepath.Join(dir, "program")
 	raw, err := os.ReadFile("/proc/self/exe") // the original is where only root may go
 	for _, err := range []error{
@@ -147,6 +170,7 @@ func ordinaryUser(t *testing.T, script string) (*specs.Spec, *exec.Cmd) {
 		if err := unix.Mount(ids, file, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal("the tests need Debian's uidmap: ", err)
 		}
+		t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 	}
 	cmd := exec.Command(program)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
@@ -235,6 +259,16 @@ func TestRootlessExec(t *testing.T) {
 	spec.Linux.UIDMappings, spec.Linux.GIDMappings = one, one
 	cmd.Env = []string{also + "=id -u; hostname; test $(readlink /proc/1/ns/user) = $(readlink /proc/self/ns/user) && echo inside"}
 	if out, err := runAs(t, spec, cmd); err != nil || out != "0\nbox\ninside\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// A hook enters the container of an ordinary user while it is set up.
+func TestRootlessHook(t *testing.T) {
+	out, err := rootless(t, "hostname", func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "hostname; hostname hooked; id -u"}}}}
+	})
+	if err != nil || out != "box\n0\nhooked\n" {
 		t.Errorf("got %q, %v", out, err)
 	}
 }

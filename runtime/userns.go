@@ -126,7 +126,7 @@ func (c *compiler) becomeRoot() error {
 	c.b.Call(unix.SYS_SETRESGID, plan.Int(gid), plan.Int(gid), plan.Int(gid))
 	c.b.Call(unix.SYS_SETRESUID, plan.Int(uid), plan.Int(uid), plan.Int(uid))
 	// The kernel takes a new identity for a reason to forget these.
-	c.undumpable()
+	c.dumpable(0)
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(unix.SIGKILL))
 	return nil
 }

@@ -14,11 +14,22 @@ import (
 //     can't give because it has not got them itself, or that can't be in one
 //     set without being in another.
 //   - A label for mounts where there is no SELinux: nobody would look at it.
+//   - A limit of kernel memory, and a group whose limits are not to hold for
+//     those below: Linux has neither since 5.11.
 //   - Options of filesystems for bind mounts, which mount(2) passes over too.
 func Warnings(spec *specs.Spec, host Host) []string {
 	_, warnings := granted(spec, host)
 	if l := spec.Linux; l != nil && l.MountLabel != "" && !host.SELinux {
 		warnings = append(warnings, fmt.Sprintf("linux.mountLabel %q: this kernel runs without SELinux", l.MountLabel))
+	}
+	if l := spec.Linux; l != nil && l.Resources != nil && l.Resources.Memory != nil {
+		m := l.Resources.Memory
+		if m.Kernel != nil && *m.Kernel != 0 {
+			warnings = append(warnings, "linux.resources.memory.kernel: Linux ignores it since 5.11")
+		}
+		if m.UseHierarchy != nil && !*m.UseHierarchy {
+			warnings = append(warnings, "linux.resources.memory.useHierarchy: it is always on since Linux 5.11")
+		}
 	}
 	for _, m := range spec.Mounts {
 		o, err := parseMountOptions(m)

@@ -47,7 +47,7 @@ func (m *machine) copyTree() unix.Errno {
 	c.depth = 0
 	errno := c.enter(m.args[0], m.args[1], uintptr(unsafe.Pointer(&dot)))
 	for errno == 0 && c.depth > 0 {
-		if c.pos == c.end {
+		if c.pos == c.end && m.args[2]&plan.CopyInside != 0 {
 			errno = c.fill()
 		}
 		if errno == 0 && c.end == 0 { // all of this directory is done

@@ -96,7 +96,7 @@ func TestCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := copyDir(t, from, to, plan.CopyTop); err != nil {
+	if err := copyDir(t, from, to, plan.CopyTop|plan.CopyInside); err != nil {
 		t.Fatal(err)
 	}
 	got, want := strings.Split(listing(t, to), "\n"), strings.Split(listing(t, from), "\n")
@@ -118,11 +118,31 @@ func TestCopyEntriesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := copyDir(t, from, to, 0); err != nil {
+	if err := copyDir(t, from, to, plan.CopyInside); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o750 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// Without CopyInside it is the directory alone.
+func TestCopyTopOnly(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	for _, err := range []error{os.Chown(from, 3, 4), os.Chmod(from, 0o711), os.Mkdir(from+"/x", 0o700)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := copyDir(t, from, to, plan.CopyTop); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(to, &st); err != nil || st.Mode&0o7777 != 0o711 || st.Uid != 3 || st.Gid != 4 {
+		t.Errorf("mode %o of %d:%d, %v", st.Mode, st.Uid, st.Gid, err)
+	}
+	if left, _ := os.ReadDir(to); len(left) > 0 {
+		t.Errorf("copied: %v", left)
 	}
 }
 
@@ -132,7 +152,7 @@ func TestCopyTooDeep(t *testing.T) {
 	if err := os.MkdirAll(from+strings.Repeat("/d", maxDepth+10), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := copyDir(t, from, to, 0); err == nil || err.(*Failure).Errno != unix.ENAMETOOLONG {
+	if err := copyDir(t, from, to, plan.CopyInside); err == nil || err.(*Failure).Errno != unix.ENAMETOOLONG {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
@@ -73,9 +74,22 @@ type inputs struct {
 	own []int
 }
 
-// inputs gives the streams as inputs: copies, away from the numbers that a
-// plan fills.
-func (s Streams) inputs() (*inputs, error) {
+// inputs gives what a process's plan wants handed: the streams, and a socket for
+// its terminal.
+func (s Streams) inputs(p *specs.Process) (*inputs, terminal, error) {
+	in, err := s.copies()
+	if err != nil || !p.Terminal {
+		return in, -1, err
+	}
+	t, err := in.addTerminal()
+	if err != nil {
+		in.close()
+	}
+	return in, t, err
+}
+
+// copies gives the streams as inputs, away from the numbers that a plan fills.
+func (s Streams) copies() (*inputs, error) {
 	in := &inputs{fds: make(map[string]int)}
 	const behind = 3
 	for name, f := range map[string]*os.File{

@@ -11,6 +11,7 @@ import (
 
 	"minict/runtime"
 	"minict/runtime/launch"
+	"minict/runtime/plan"
 )
 
 // CreateOptions are what the command line says beside the bundle.
@@ -65,10 +66,15 @@ func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd
 }
 
 func (c *Container) create(spec *specs.Spec, raw []byte, opt CreateOptions) (int, error) {
-	if err := c.prepare(spec, raw, opt); err != nil {
+	host, err := runtime.Probe()
+	if err != nil {
 		return -1, err
 	}
-	child, err := c.launch(spec, opt)
+	c.groups = &host.Cgroup
+	if err := c.prepare(spec, raw, opt, host); err != nil {
+		return -1, err
+	}
+	child, err := c.launch(spec, opt, host)
 	if err != nil {
 		return -1, err
 	}
@@ -94,7 +100,7 @@ func (c *Container) undo(pid int) error {
 }
 
 // prepare writes what is kept of the container, before there is any of it.
-func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) error {
+func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions, host runtime.Host) error {
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return fmt.Errorf("%w: root, process or linux is missing", ErrConfig)
 	}
@@ -102,7 +108,7 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 	if err != nil {
 		return err
 	}
-	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID)
+	path, scope, err := c.r.chooseCgroup(spec.Linux, c.ID, host)
 	if err != nil {
 		return err
 	}
@@ -121,28 +127,12 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions) err
 }
 
 // launch carries the plan out, up to the gate.
-func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, error) {
-	host, err := runtime.Probe()
+func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*launch.Child, error) {
+	p, err := c.compile(spec, opt, host)
 	if err != nil {
 		return nil, err
 	}
-	c.groups = &host.Cgroup
-	for _, w := range runtime.Warnings(spec, host) {
-		c.r.note(w)
-	}
-	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
-	filter, err := c.r.filter(spec.Linux.Seccomp)
-	if err != nil {
-		return nil, err
-	}
-	p, err := runtime.Compile(spec, host, runtime.Options{
-		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
-		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
-	})
-	if err != nil {
-		return nil, err
-	}
-	in, err := opt.Streams.inputs()
+	in, terminal, err := opt.Streams.inputs(spec.Process)
 	if err != nil {
 		return nil, err
 	}
@@ -157,23 +147,32 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions) (*launch.Child, 
 	for name, fd := range maps {
 		in.keep(name, fd)
 	}
-	var terminal func() (*os.File, error)
-	if spec.Process.Terminal {
-		if terminal, err = in.addTerminal(); err != nil {
-			return nil, err
-		}
-	}
 	child, err := carryOut(p, in, func(pause uint32, child *launch.Child) error {
 		return c.atPause(pause, child, spec, host)
 	})
 	if err != nil {
 		return nil, c.abandon(err)
 	}
-	if err := passTerminal(terminal, opt.Terminal); err != nil {
+	if err := terminal.pass(opt.Terminal); err != nil {
 		unix.Close(child.Pidfd)
 		return nil, errors.Join(err, c.undo(child.Pid))
 	}
 	return child, nil
+}
+
+func (c *Container) compile(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*plan.Plan, error) {
+	for _, w := range runtime.Warnings(spec, host) {
+		c.r.note(w)
+	}
+	withHome(spec.Process, func() ([]byte, error) { return c.passwd(spec) })
+	filter, err := c.r.filter(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Compile(spec, host, runtime.Options{
+		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
+		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
+	})
 }
 
 // abandon runs the hooks that tell of the container's end, if others may have
@@ -197,16 +196,4 @@ func (c *Container) openFifos(in *inputs) error {
 		in.keep(input, fd)
 	}
 	return nil
-}
-
-// passTerminal hands a terminal, if there is one, to who wants it.
-func passTerminal(take func() (*os.File, error), to func(*os.File) error) error {
-	if take == nil || to == nil {
-		return nil
-	}
-	master, err := take()
-	if err != nil {
-		return err
-	}
-	return to(master)
 }

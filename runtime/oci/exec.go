@@ -88,6 +88,11 @@ func (c *Container) firstGroup() string {
 }
 
 func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err error) {
+	host, err := runtime.Probe()
+	if err != nil {
+		return 0, -1, err
+	}
+	c.groups = &host.Cgroup
 	target, err := c.target(opt.IgnorePaused)
 	if err != nil {
 		return 0, -1, err
@@ -99,50 +104,53 @@ func (c *Container) exec(p *specs.Process, opt ExecOptions) (pid, pidfd int, err
 	}
 	spec.Process = confined(p, spec.Process)
 	withHome(spec.Process, func() ([]byte, error) { return c.passwdInside(target) })
-	host, err := runtime.Probe()
+	own := &specs.Spec{Process: spec.Process, Linux: &specs.Linux{Namespaces: spec.Linux.Namespaces}}
+	for _, w := range runtime.Warnings(own, host) { // of the container it was warned when it was created
+		c.r.note(w)
+	}
+	child, err := c.launchExec(spec, opt, host, target)
 	if err != nil {
 		return 0, -1, err
 	}
+	return child.Pid, child.Pidfd, nil
+}
+
+// launchExec carries out the plan of the process that spec has now.
+func (c *Container) launchExec(spec *specs.Spec, opt ExecOptions, host runtime.Host, target int) (*launch.Child, error) {
 	filter, err := c.r.filter(spec.Linux.Seccomp)
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
-	entering, err := runtime.CompileExec(spec, host, runtime.Options{
+	p, err := runtime.CompileExec(spec, host, runtime.Options{
 		Filter: filter, PreserveFDs: opt.PreserveFDs, Outlive: true, Subgroups: opt.Subgroups,
 	})
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
-	in, err := opt.Streams.inputs()
+	in, terminal, err := opt.Streams.inputs(spec.Process)
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
 	defer in.close()
-	if err := c.enter(in, entering, target); err != nil {
-		return 0, -1, err
+	if err := c.enter(in, p, target); err != nil {
+		return nil, err
 	}
-	var terminal func() (*os.File, error)
-	if p.Terminal {
-		if terminal, err = in.addTerminal(); err != nil {
-			return 0, -1, err
-		}
-	}
-	child, err := carryOut(entering, in, func(pause uint32, child *launch.Child) error {
+	child, err := carryOut(p, in, func(pause uint32, child *launch.Child) error {
 		if pause != runtime.PauseSeccomp {
 			return launch.ErrPause
 		}
 		return c.sendListener(spec.Linux.Seccomp, child.Pid, child.Sent, specs.StateRunning)
 	})
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
-	if err := passTerminal(terminal, opt.Terminal); err != nil {
+	if err := terminal.pass(opt.Terminal); err != nil {
 		unix.PidfdSendSignal(child.Pidfd, unix.SIGKILL, nil, 0)
 		unix.Close(child.Pidfd)
 		_, reaped := reap(child.Pid)
-		return 0, -1, errors.Join(err, reaped)
+		return nil, errors.Join(err, reaped)
 	}
-	return child.Pid, child.Pidfd, nil
+	return child, nil
 }
 
 // enter adds what a plan wants of the container that it enters: the pidfd of its

@@ -57,7 +57,7 @@ func (c *Container) runInside(p *plan.Plan, target int, h specs.Hook, status Sta
 		return err
 	}
 	defer file.Close()
-	in, err := Streams{file, os.Stderr, os.Stderr}.inputs()
+	in, err := Streams{file, os.Stderr, os.Stderr}.copies()
 	if err != nil {
 		return err
 	}

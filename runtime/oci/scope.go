@@ -5,34 +5,57 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"minict/runtime"
 	"minict/runtime/cgroup"
 	"minict/runtime/systemd"
 )
 
 // chooseCgroup decides where the container's cgroup is, and whether systemd
-// makes it.
-func (r *Runtime) chooseCgroup(l *specs.Linux, id string) (path string, scope *systemd.Scope, err error) {
-	switch {
-	case r.Systemd:
+// makes it. An ordinary user has none where nobody has handed one to him.
+func (r *Runtime) chooseCgroup(l *specs.Linux, id string, host runtime.Host) (group string, scope *systemd.Scope, err error) {
+	if r.Systemd {
 		s, err := systemd.Parse(l.CgroupsPath, id)
 		if err != nil {
 			return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
 		}
 		return s.Group(), &s, nil
-	case os.Geteuid() != 0 && l.CgroupsPath == "":
-		if limited(l.Resources) && !r.Rootless {
-			return "", nil, errors.New("linux.resources: an ordinary user has no cgroup for limits (--rootless=true leaves them out)")
-		}
-		return "", nil, nil
 	}
-	if path, err = cgroup.Path(l.CgroupsPath, id); err != nil {
+	if group, err = cgroup.Path(l.CgroupsPath, id); err != nil {
 		return "", nil, fmt.Errorf("linux.cgroupsPath: %w", err)
 	}
-	return path, nil, nil
+	if !host.Rootless || mayMake(host.Cgroup, group) {
+		return group, nil, nil
+	}
+	if limited(l.Resources) && !r.Rootless {
+		return "", nil, errors.New("linux.resources: an ordinary user has no cgroup for limits (--rootless=true leaves them out)")
+	}
+	return "", nil, nil
+}
+
+// mayMake says whether this process may make the group in all hierarchies.
+func mayMake(l cgroup.Layout, group string) bool {
+	mounts := []string{l.Unified}
+	for _, h := range l.V1 {
+		mounts = append(mounts, h.Mount)
+	}
+	for _, mount := range mounts {
+		if mount == "" {
+			continue
+		}
+		dir := mount + group
+		for unix.Access(dir, unix.F_OK) != nil && dir != mount {
+			dir = path.Dir(dir)
+		}
+		if unix.Access(dir, unix.W_OK) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // limited says whether there are limits, beside what devices may be used: of

@@ -11,22 +11,31 @@ import (
 	"minict/runtime"
 )
 
-// addTerminal adds the socket to which a plan sends the master side of the
-// terminal that it opens in the container. take gives what came there.
-func (in *inputs) addTerminal() (take func() (*os.File, error), err error) {
+// terminal is where the master side of the terminal arrives that a plan opens in
+// the container: a socket, or -1 for none.
+type terminal int
+
+// addTerminal adds the other end of that socket.
+func (in *inputs) addTerminal() (terminal, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
+		return -1, os.NewSyscallError("socketpair", err)
 	}
 	in.keep("", pair[0])
 	in.keep(runtime.InputConsole, pair[1])
-	return func() (*os.File, error) {
-		fd, err := receive(pair[0])
-		if err != nil {
-			return nil, fmt.Errorf("receive terminal: %w", err)
-		}
-		return os.NewFile(uintptr(fd), "/dev/ptmx"), nil
-	}, nil
+	return terminal(pair[0]), nil
+}
+
+// pass hands what has arrived to who wants it.
+func (t terminal) pass(to func(*os.File) error) error {
+	if t < 0 || to == nil {
+		return nil
+	}
+	fd, err := receive(int(t))
+	if err != nil {
+		return fmt.Errorf("receive terminal: %w", err)
+	}
+	return to(os.NewFile(uintptr(fd), "/dev/ptmx"))
 }
 
 // receive takes one descriptor that has come already.

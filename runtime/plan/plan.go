@@ -167,18 +167,21 @@ const (
 	// execve; see launch.Started. If nobody is left who could open the gate,
 	// it fails with ECONNRESET.
 	Gate
-	// Copy (from, to, what) copies what is in the directory from into the
-	// empty directory to: owners, modes and times, but no extended
-	// attributes; hard links become files of their own. With CopyTop the
-	// directory to also becomes like from itself.
+	// Copy (from, to, what) makes the empty directory to like from: with
+	// CopyInside it copies what is in it, with CopyTop what the directory
+	// itself is. Owners, modes and times are copied, but no extended
+	// attributes; hard links become files of their own.
 	Copy
 	// Airlock (program, argv, envp) becomes the user's program by way of
 	// another, see launch.AirlockProgram: argv is what that takes.
 	Airlock
 )
 
-// CopyTop is an option of Copy.
-const CopyTop = 1
+// Options of Copy.
+const (
+	CopyTop = 1 << iota
+	CopyInside
+)
 
 // What Walk makes when nothing is there.
 const (

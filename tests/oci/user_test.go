@@ -71,6 +71,17 @@ func TestOrdinaryUser(t *testing.T) {
 	ok("", "kill", "--all", "c", "KILL")
 	h.ended(pids[0])
 	ok("", "delete", "c")
+	// Root in a user namespace, as an engine of the user's is, has no more.
+	s.Linux.Namespaces, s.Linux.UIDMappings, s.Linux.GIDMappings = s.Linux.Namespaces[:4], nil, nil
+	s.Mounts = s.Mounts[:len(s.Mounts)-1] // cgroups can't be mounted by whom they don't belong to
+	s.Process.Args = []string{"cat", "/proc/self/uid_map"}
+	write()
+	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", shared.runtime, "run", "d")
+	cmd.Env, cmd.Dir = []string{"PATH=/usr/bin:/bin", "XDG_RUNTIME_DIR=" + run}, run
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	if r := h.finish(cmd); r.code != 0 || strings.Join(strings.Fields(r.stdout), " ") != "0 1000 1" {
+		t.Error(r)
+	}
 	if info, err := os.Stat(filepath.Join(run, "minict-oci")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info, err)
 	}

@@ -25,7 +25,7 @@ func table() []command {
 		{name: "list", short: "list the containers", prepare: (*app).list},
 		{name: "pause", args: container, short: "stop all processes of a container", min: 1, max: 1, prepare: (*app).pause},
 		{name: "ps", args: container + " [PS OPTION...]", short: "list the processes of a container", min: 1, max: -1, program: true, prepare: (*app).ps},
-		{name: "restore", args: container, short: "bring back what checkpoint wrote, with CRIU", min: 1, max: 1, enters: true, prepare: (*app).restore},
+		{name: "restore", args: container, short: "bring back what checkpoint wrote, with CRIU", min: 1, max: 1, prepare: (*app).restore},
 		{name: "resume", args: container, short: "let the processes of a paused container go on", min: 1, max: 1, prepare: (*app).resume},
 		{name: "run", args: container, short: "create a container, start it, and remove it at its end", min: 1, max: 1, enters: true, prepare: (*app).runContainer},
 		{name: "spec", short: "write a config.json to begin with", prepare: (*app).spec},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"minict/cmd/minict/oci/self"
@@ -63,11 +62,7 @@ func (f failure) Unwrap() error { return f.error }
 
 // Main carries out a command and gives its exit status.
 func Main(version string, args []string, s Streams) int {
-	// Its threads' ends kill what it starts, and its memory is gone with it
-	// in a few milliseconds.
-	runtime.LockOSThread()
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(64 << 20)
+	runtime.LockOSThread() // what it starts dies with the thread that it was started by
 	a := &app{Streams: s, version: version}
 	a.log = logger{to: s.Err}
 	defer a.log.close()

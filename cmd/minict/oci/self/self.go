@@ -23,7 +23,7 @@ import (
 func args() []string
 
 // enters are the commands that start something in a container.
-var enters = map[string]bool{"create": true, "run": true, "exec": true, "restore": true}
+var enters = map[string]bool{"create": true, "run": true, "exec": true}
 
 // A word may be something else than the command: then the program is started
 // once more than it had to be.
@@ -79,8 +79,9 @@ func Protect() error {
 		return failed("name the process", nameProcess())
 	}
 	program, err := readOnlyMount(exe)
-	if err == syscall.EPERM || err == syscall.ENOSYS {
-		// Without the right to mount, a copy in memory.
+	if err == syscall.EPERM || err == syscall.ENOSYS || err == syscall.EINVAL {
+		// Without the right to mount, an old kernel, or a program that is
+		// in another mount namespace: a copy in memory.
 		program, err = sealedCopy()
 	}
 	if err != nil {
