@@ -3,7 +3,7 @@ package container
 import (
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
+	"minict/store"
 )
 
 // Config is what is kept of a container: the user's wishes, completed by what
@@ -12,16 +12,16 @@ import (
 //
 // The fields that List needs come first, so that it can leave the rest alone.
 type Config struct {
-	ID         string        `json:"id"`   // 64 hexadecimal digits
-	Name       string        `json:"name"` // without slash
-	Created    time.Time     `json:"created"`
-	Image      string        `json:"image"`             // as asked for; "" with Rootfs
-	ImageID    digest.Digest `json:"imageID,omitempty"` // "" with Rootfs
-	Args       []string      `json:"args"`              // entrypoint and command
-	Entrypoint int           `json:"entrypoint"`        // how many of Args are the entrypoint
-	AutoRemove bool          `json:"autoRemove,omitempty"`
-	Init       bool          `json:"init,omitempty"`
-	Detach     bool          `json:"detach,omitempty"` // started with -d
+	ID         string       `json:"id"`   // 64 hexadecimal digits
+	Name       string       `json:"name"` // without slash
+	Created    time.Time    `json:"created"`
+	Image      string       `json:"image"`             // as asked for; "" with Rootfs
+	ImageID    store.Digest `json:"imageID,omitempty"` // "" with Rootfs
+	Args       []string     `json:"args"`              // entrypoint and command
+	Entrypoint int          `json:"entrypoint"`        // how many of Args are the entrypoint
+	AutoRemove bool         `json:"autoRemove,omitempty"`
+	Init       bool         `json:"init,omitempty"`
+	Detach     bool         `json:"detach,omitempty"` // started with -d
 
 	Labels map[string]string `json:"labels,omitempty"`
 
@@ -30,7 +30,7 @@ type Config struct {
 	// it stays.
 	Rootfs string `json:"rootfs,omitempty"`
 	// Layers are the keys of the image's layer directories, lowest first.
-	Layers []digest.Digest `json:"layers,omitempty"`
+	Layers []store.Digest `json:"layers,omitempty"`
 
 	Env        []string `json:"env,omitempty"`     // NAME=value, without what every container gets
 	WorkDir    string   `json:"workDir,omitempty"` // "" is /

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"time"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/container/monitor"
 	"minict/overlay"
 	"minict/store"
@@ -139,12 +137,12 @@ func (d *draft) resolve(ctx context.Context, o *Options, find Find) error {
 }
 
 // imageConfig reads what an image says about its containers.
-func (m *Manager) imageConfig(img store.Image) (*v1.Image, error) {
+func (m *Manager) imageConfig(img store.Image) (*store.ImageConfig, error) {
 	raw, err := m.Store.Blob(img.ID)
 	if err != nil {
 		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
 	}
-	config := &v1.Image{}
+	config := &store.ImageConfig{}
 	if err := json.Unmarshal(raw, config); err != nil {
 		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
 	}
@@ -161,7 +159,7 @@ func checkPlatform(o *Options, img store.Image) error {
 	return invalidf("image %s is for %s/%s, this machine is linux/%s", o.Image, img.Platform.OS, arch, runtime.GOARCH)
 }
 
-func (d *draft) complete(o *Options, img *store.Image, config *v1.ImageConfig) error {
+func (d *draft) complete(o *Options, img *store.Image, config *store.Execution) error {
 	c, err := o.Resolve(config)
 	if err != nil {
 		return err

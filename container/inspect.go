@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"minict/store"
 )
 
 // Inspection is everything about a container, under the names that docker
@@ -22,7 +23,7 @@ type Inspection struct {
 	Path            string          `json:"Path"`
 	Args            []string        `json:"Args"`
 	State           InspectedState  `json:"State"`
-	Image           digest.Digest   `json:"Image"`
+	Image           store.Digest    `json:"Image"`
 	ResolvConfPath  string          `json:"ResolvConfPath"`
 	HostnamePath    string          `json:"HostnamePath"`
 	HostsPath       string          `json:"HostsPath"`

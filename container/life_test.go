@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"minict/store"
@@ -53,7 +52,7 @@ func (m *machine) exec(ref string, o ExecOptions) (out string, exit int, err err
 }
 
 func TestLife(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin"}})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin"}})
 	id := m.detached(Options{Name: "web", Args: sh("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")})
 	if s := m.state("web"); s.Status != Running || s.Pid == 0 || s.StartedAt.IsZero() {
 		t.Fatalf("got %+v", s)
@@ -122,7 +121,7 @@ func (w *awaitWriter) Write(p []byte) (int, error) {
 // A first process that does not handle the stop signal never gets it: Stop
 // does not wait for what can't come.
 func TestStopDoesNotWaitInVain(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{})
+	m := newMachine(t, store.Execution{})
 	id := m.detached(Options{Args: []string{"/bin/sleep", "1000"}})
 	begin := time.Now()
 	if err := m.Stop(t.Context(), id, nil); err != nil {
@@ -137,7 +136,7 @@ func TestStopDoesNotWaitInVain(t *testing.T) {
 }
 
 func TestStopKillsAfterTheTimeout(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin"}})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin"}})
 	id := m.detached(Options{Args: sh("trap 'echo no' TERM; echo up; while :; do sleep 0.05; done")})
 	m.awaitLog(id, "up")
 	timeout := 200 * time.Millisecond
@@ -150,7 +149,7 @@ func TestStopKillsAfterTheTimeout(t *testing.T) {
 }
 
 func TestKillAndWait(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin"}})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin"}})
 	id := m.detached(Options{AutoRemove: true, Args: sh("trap 'exit 9' USR1; echo up; while :; do sleep 0.05; done")})
 	m.awaitLog(id, "up")
 	got := make(chan int, 4)
@@ -172,7 +171,7 @@ func TestKillAndWait(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin", "A=image"}, WorkingDir: "/srv"})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin", "A=image"}, WorkingDir: "/srv"})
 	id := m.detached(Options{Args: []string{"/bin/sleep", "1000"}, Env: []string{"B=run"}})
 	for _, tt := range []struct {
 		name string
@@ -216,7 +215,7 @@ func TestExec(t *testing.T) {
 // When the monitor is killed its container goes with it, and the next command
 // sees to the rest.
 func TestMonitorKilled(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{})
+	m := newMachine(t, store.Execution{})
 	for _, rm := range []bool{false, true} {
 		id := m.detached(Options{AutoRemove: rm, Args: []string{"/bin/sleep", "1000"}})
 		now, err := m.condition(id)
@@ -257,7 +256,7 @@ func TestMonitorKilled(t *testing.T) {
 
 // A monitor that hangs does not keep its container from being removed.
 func TestMonitorStopped(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{})
+	m := newMachine(t, store.Execution{})
 	id := m.detached(Options{Args: []string{"/bin/sleep", "1000"}})
 	now, err := m.condition(id)
 	if err != nil {
@@ -274,7 +273,7 @@ func TestMonitorStopped(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{})
+	m := newMachine(t, store.Execution{})
 	id := m.detached(Options{Args: []string{"/bin/sleep", "1000"}})
 	if err := m.Pause(t.Context(), id); err != nil {
 		t.Fatal(err)
@@ -305,7 +304,7 @@ func TestPause(t *testing.T) {
 
 // A limit of memory ends in a kill that is told as what it was.
 func TestOOM(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin"}})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin"}})
 	id := m.detached(Options{
 		Args:      []string{"/bin/sh", "-c", "tail /dev/zero; exit 5"},
 		Resources: Resources{Memory: 16 << 20, MemorySwap: 16 << 20},
@@ -318,7 +317,7 @@ func TestOOM(t *testing.T) {
 
 // A container claims its image and layers as long as it exists.
 func TestInUse(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Cmd: []string{"true"}})
+	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
 	id, err := m.Create(t.Context(), &Options{Image: "busybox"}, m.find)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +344,7 @@ func TestInUse(t *testing.T) {
 }
 
 func TestForeignPlatform(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Cmd: []string{"true"}})
+	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
 	find := func(tx *store.Tx) (store.Image, error) {
 		img, err := m.find(tx)
 		img.Platform.Architecture = "s390x"
@@ -360,7 +359,7 @@ func TestForeignPlatform(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Cmd: []string{"true"}})
+	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
 	e, err := m.Explain(t.Context(), &Options{Image: "busybox"}, m.find)
 	if err != nil || e.Plan == nil || len(e.Plan.Steps) < 20 || e.Clocks != nil {
 		t.Errorf("got %+v, %v", e, err)
@@ -378,7 +377,7 @@ func TestExplain(t *testing.T) {
 
 // Many at once get in nobody's way, and nothing is left of them.
 func TestManyAtOnce(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Cmd: []string{"true"}})
+	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
 	var wg sync.WaitGroup
 	for range 30 {
 		wg.Go(func() {

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
+	"minict/store"
 )
 
 // Summary is what a list shows of a container.
@@ -22,7 +22,7 @@ type Summary struct {
 	ID         string
 	Name       string
 	Image      string // as asked for; the root directory if there is no image
-	ImageID    digest.Digest
+	ImageID    store.Digest
 	Args       []string
 	Labels     map[string]string
 	Created    time.Time
@@ -120,15 +120,15 @@ func (m *Manager) whole(c *Config) bool {
 
 // Claims are what containers need of the store.
 type Claims struct {
-	Images map[digest.Digest][]string // image id to the ids of its containers
-	Layers map[digest.Digest]bool     // keys of layer directories
+	Images map[store.Digest][]string // image id to the ids of its containers
+	Layers map[store.Digest]bool     // keys of layer directories
 }
 
 // InUse gives the claims of all containers. To be sure of it, call it under
 // the index's exclusive lock: a container claims its image under the shared
 // one.
 func (m *Manager) InUse() (Claims, error) {
-	claims := Claims{map[digest.Digest][]string{}, map[digest.Digest]bool{}}
+	claims := Claims{map[store.Digest][]string{}, map[store.Digest]bool{}}
 	ids, err := m.ids()
 	if err != nil {
 		return claims, err

@@ -10,16 +10,17 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"minict/store"
 )
 
 // Resolve completes the options by what the image says (nil with Rootfs), as
 // Docker does, and checks the result. What is left empty is the id, the time,
 // and the name and hostname if the user gave none.
-func (o *Options) Resolve(img *v1.ImageConfig) (*Config, error) {
+func (o *Options) Resolve(img *store.Execution) (*Config, error) {
 	if img == nil {
-		img = &v1.ImageConfig{}
+		img = &store.Execution{}
 	}
 	c := &Config{
 		Image: o.Image, AutoRemove: o.AutoRemove, Init: o.Init, Detach: o.Detach,
@@ -32,7 +33,7 @@ func (o *Options) Resolve(img *v1.ImageConfig) (*Config, error) {
 	if o.StopTimeout != nil {
 		c.StopTimeout = *o.StopTimeout
 	}
-	for _, step := range []func(*Options, *v1.ImageConfig) error{
+	for _, step := range []func(*Options, *store.Execution) error{
 		c.setName, c.setRootfs, c.setArgs, c.setEnv, c.setWorkDir, c.setUser, c.setHosts,
 		c.setNetwork, c.setMounts, c.setLimits, c.setRights, c.setLabels, c.setStopSignal,
 	} {
@@ -43,7 +44,7 @@ func (o *Options) Resolve(img *v1.ImageConfig) (*Config, error) {
 	return c, nil
 }
 
-func (c *Config) setName(o *Options, _ *v1.ImageConfig) error {
+func (c *Config) setName(o *Options, _ *store.Execution) error {
 	c.Name = strings.TrimPrefix(o.Name, "/")
 	if o.Name != "" && !isName(c.Name) {
 		return invalidf("invalid container name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 128 of them", o.Name)
@@ -51,7 +52,7 @@ func (c *Config) setName(o *Options, _ *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setRootfs(o *Options, _ *v1.ImageConfig) (err error) {
+func (c *Config) setRootfs(o *Options, _ *store.Execution) (err error) {
 	switch {
 	case o.Rootfs != "" && o.Image != "":
 		return invalidf("a container has an image or a root directory, not both: %s, %s", o.Image, o.Rootfs)
@@ -66,7 +67,7 @@ func (c *Config) setRootfs(o *Options, _ *v1.ImageConfig) (err error) {
 
 // setArgs is Docker's rule: an entrypoint of the user's drops the image's
 // command; a command of the user's replaces the image's command alone.
-func (c *Config) setArgs(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setArgs(o *Options, img *store.Execution) error {
 	entrypoint, cmd := o.Entrypoint, o.Args
 	if entrypoint == nil {
 		entrypoint = img.Entrypoint
@@ -92,7 +93,7 @@ func (c *Config) setArgs(o *Options, img *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setEnv(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setEnv(o *Options, img *store.Execution) error {
 	for _, entry := range img.Env {
 		if err := checkEnv(entry); err != nil {
 			return err
@@ -142,7 +143,7 @@ func setVariable(env []string, entry string) []string {
 	return env
 }
 
-func (c *Config) setWorkDir(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setWorkDir(o *Options, img *store.Execution) error {
 	if o.WorkDir == "" {
 		if img.WorkingDir != "" {
 			c.WorkDir = path.Clean("/" + img.WorkingDir)
@@ -161,7 +162,7 @@ func cleanWorkDir(dir string) (string, error) {
 	return path.Clean(dir), nil
 }
 
-func (c *Config) setUser(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setUser(o *Options, img *store.Execution) error {
 	c.User = cmp.Or(o.User, img.User)
 	if c.User == "" {
 		return nil
@@ -170,7 +171,7 @@ func (c *Config) setUser(o *Options, img *v1.ImageConfig) error {
 	return err
 }
 
-func (c *Config) setHosts(o *Options, _ *v1.ImageConfig) error {
+func (c *Config) setHosts(o *Options, _ *store.Execution) error {
 	for _, name := range []string{o.Hostname, o.Domainname} {
 		if name != "" && !isHostname(name) {
 			return invalidf("invalid hostname %q: want at most 64 letters, digits, '-', '_' and '.'", name)
@@ -186,7 +187,7 @@ func (c *Config) setHosts(o *Options, _ *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setNetwork(o *Options, _ *v1.ImageConfig) error {
+func (c *Config) setNetwork(o *Options, _ *store.Execution) error {
 	c.Network = cmp.Or(o.Network, NetworkNone)
 	switch c.Network {
 	case NetworkNone, NetworkHost:
@@ -200,7 +201,7 @@ func (c *Config) setNetwork(o *Options, _ *v1.ImageConfig) error {
 // setMounts gathers the user's mounts and an anonymous volume for each of the
 // image's that the user did not mount something at, parents before what is
 // below them.
-func (c *Config) setMounts(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setMounts(o *Options, img *store.Execution) error {
 	taken := map[string]bool{}
 	for _, m := range o.Mounts {
 		if err := m.check(); err != nil {
@@ -229,7 +230,7 @@ func (c *Config) setMounts(o *Options, img *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setLimits(o *Options, _ *v1.ImageConfig) error {
+func (c *Config) setLimits(o *Options, _ *store.Execution) error {
 	for _, u := range o.Ulimits {
 		if err := u.check(); err != nil {
 			return err
@@ -250,7 +251,7 @@ func (c *Config) setLimits(o *Options, _ *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setRights(o *Options, _ *v1.ImageConfig) error {
+func (c *Config) setRights(o *Options, _ *store.Execution) error {
 	for _, list := range []struct {
 		from []string
 		to   *[]string
@@ -272,7 +273,7 @@ func (c *Config) setRights(o *Options, _ *v1.ImageConfig) error {
 
 // setLabels puts the user's labels over the image's. They are data for people
 // and never steer minict: an image could write them (CVE-2026-53488).
-func (c *Config) setLabels(o *Options, img *v1.ImageConfig) error {
+func (c *Config) setLabels(o *Options, img *store.Execution) error {
 	if len(img.Labels)+len(o.Labels) > 0 {
 		c.Labels = map[string]string{}
 		maps.Copy(c.Labels, img.Labels)
@@ -281,7 +282,7 @@ func (c *Config) setLabels(o *Options, img *v1.ImageConfig) error {
 	return nil
 }
 
-func (c *Config) setStopSignal(o *Options, img *v1.ImageConfig) (err error) {
+func (c *Config) setStopSignal(o *Options, img *store.Execution) (err error) {
 	c.StopSignal = int(unix.SIGTERM)
 	if name := cmp.Or(o.StopSignal, img.StopSignal); name != "" {
 		c.StopSignal, err = ParseSignal(name)

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"minict/store"
 )
 
 func noEnv(string) (string, bool) { return "", false }
 
 // config resolves options that are right.
-func config(t *testing.T, o Options, img *v1.ImageConfig) *Config {
+func config(t *testing.T, o Options, img *store.Execution) *Config {
 	t.Helper()
 	if o.Image == "" && o.Rootfs == "" {
 		o.Image = "image"
@@ -31,10 +31,10 @@ func config(t *testing.T, o Options, img *v1.ImageConfig) *Config {
 // What docker run makes of an image's and a user's entrypoint and command
 // (Dockerfile reference, "Understand how CMD and ENTRYPOINT interact").
 func TestArgs(t *testing.T) {
-	image := &v1.ImageConfig{Entrypoint: []string{"entry", "-e"}, Cmd: []string{"cmd", "-c"}}
+	image := &store.Execution{Entrypoint: []string{"entry", "-e"}, Cmd: []string{"cmd", "-c"}}
 	for _, tt := range []struct {
 		name       string
-		img        *v1.ImageConfig
+		img        *store.Execution
 		entrypoint []string
 		args       []string
 		want       string // "" is an error
@@ -47,8 +47,8 @@ func TestArgs(t *testing.T) {
 		{"reset", image, []string{""}, []string{"my"}, "my", 0},
 		{"reset by an empty list", image, []string{}, []string{"my"}, "my", 0},
 		{"reset and no command", image, []string{""}, nil, "", 0},
-		{"command alone", &v1.ImageConfig{Cmd: []string{"cmd"}}, nil, nil, "cmd", 0},
-		{"nothing", &v1.ImageConfig{}, nil, nil, "", 0},
+		{"command alone", &store.Execution{Cmd: []string{"cmd"}}, nil, nil, "cmd", 0},
+		{"nothing", &store.Execution{}, nil, nil, "", 0},
 		{"no image", nil, nil, []string{"my"}, "my", 0},
 		{"empty name", nil, nil, []string{"", "x"}, "", 0},
 		{"zero byte", nil, nil, []string{"a\x00b"}, "", 0},
@@ -80,7 +80,7 @@ func TestEnv(t *testing.T) {
 			v, ok := host[name]
 			return v, ok
 		},
-	}, &v1.ImageConfig{Cmd: []string{"x"}, Env: []string{"A=image", "B=image", "GONE=image", "BROKEN"}})
+	}, &store.Execution{Cmd: []string{"x"}, Env: []string{"A=image", "B=image", "GONE=image", "BROKEN"}})
 	want := []string{"A=image", "B=user", "NEW=2", "TAKEN=from=caller", "EMPTY="}
 	if !reflect.DeepEqual(c.Env, want) {
 		t.Errorf("got %q, want %q", c.Env, want)
@@ -88,7 +88,7 @@ func TestEnv(t *testing.T) {
 }
 
 func TestImageDefaultsAndOverrides(t *testing.T) {
-	img := &v1.ImageConfig{
+	img := &store.Execution{
 		Cmd: []string{"x"}, User: "www", WorkingDir: "srv/../data", StopSignal: "SIGQUIT",
 		Labels:  map[string]string{"a": "image", "b": "image"},
 		Volumes: map[string]struct{}{"/data/../var/lib/x": {}, "/../../logs": {}, "/taken": {}},
@@ -227,7 +227,7 @@ func TestRefusals(t *testing.T) {
 
 // An image is data: its config may be anything.
 func TestHostileImages(t *testing.T) {
-	for name, img := range map[string]v1.ImageConfig{
+	for name, img := range map[string]store.Execution{
 		"user":        {User: "+1"},
 		"environment": {Env: []string{"HOME=/\nx"}},
 		"volume":      {Volumes: map[string]struct{}{"/": {}}},

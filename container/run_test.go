@@ -9,9 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	digest "github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/store"
 	"minict/tests/fixture"
 )
@@ -24,7 +21,7 @@ type machine struct {
 }
 
 // newMachine makes an image of busybox, in two layers, with a config.
-func newMachine(t *testing.T, config v1.ImageConfig) *machine {
+func newMachine(t *testing.T, config store.Execution) *machine {
 	t.Helper()
 	m := manager(t)
 	s, err := store.Open(m.Root)
@@ -37,24 +34,24 @@ func newMachine(t *testing.T, config v1.ImageConfig) *machine {
 		t.Fatal(err)
 	}
 	upper := []fixture.Entry{fixture.Dir("srv", 0o755), fixture.Dir("etc", 0o755), fixture.File("srv/hello", "hello\n", 0o644)}
-	img := store.Image{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}}
+	img := store.Image{Platform: store.Platform{OS: "linux", Architecture: "amd64"}}
 	for _, layer := range [][]fixture.Entry{entries, upper} {
 		packed, err := fixture.Tar(layer)
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := digest.FromBytes(packed)
+		id := store.DigestOf(packed)
 		if err := fixture.Write(s.LayerDir(id), layer); err != nil {
 			t.Fatal(err)
 		}
 		img.Layers = append(img.Layers, store.Layer{DiffID: id, Key: id})
 	}
-	raw, err := json.Marshal(v1.Image{Config: config, Platform: img.Platform})
+	raw, err := json.Marshal(store.ImageConfig{Config: config, Platform: img.Platform})
 	if err != nil {
 		t.Fatal(err)
 	}
-	img.ID = digest.FromBytes(raw)
-	img.Manifest = v1.Descriptor{Digest: img.ID, Size: int64(len(raw))}
+	img.ID = store.DigestOf(raw)
+	img.Manifest = store.Descriptor{Digest: img.ID, Size: int64(len(raw))}
 	if err := os.WriteFile(s.BlobPath(img.ID), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +128,7 @@ func (m *machine) detached(o Options) string {
 func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 func TestRun(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{Env: []string{"PATH=/bin:/sbin"}, Cmd: []string{"cat", "/srv/hello"}, WorkingDir: "/srv"})
+	m := newMachine(t, store.Execution{Env: []string{"PATH=/bin:/sbin"}, Cmd: []string{"cat", "/srv/hello"}, WorkingDir: "/srv"})
 	for _, tt := range []struct {
 		name   string
 		o      Options
@@ -185,7 +182,7 @@ func (m *machine) checkClean() {
 }
 
 func TestRunFails(t *testing.T) {
-	m := newMachine(t, v1.ImageConfig{})
+	m := newMachine(t, store.Execution{})
 	for _, tt := range []struct {
 		name string
 		o    Options

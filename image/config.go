@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/store"
 )
 
@@ -19,20 +16,20 @@ const MaxLayers = 500
 
 // DecodeConfig reads an image's config, whose digest is the image's ID. Errors
 // wrap ErrCorrupt.
-func DecodeConfig(id digest.Digest, raw []byte) (v1.Image, error) {
-	var config v1.Image
+func DecodeConfig(id store.Digest, raw []byte) (store.ImageConfig, error) {
+	var config store.ImageConfig
 	if err := DecodeJSON(raw, &config); err != nil {
-		return v1.Image{}, fmt.Errorf("image config %s: %w", id, err)
+		return store.ImageConfig{}, fmt.Errorf("image config %s: %w", id, err)
 	}
 	if t := config.RootFS.Type; t != "layers" {
-		return v1.Image{}, fmt.Errorf("image config %s: %w: rootfs of type %q", id, ErrCorrupt, Clip(t))
+		return store.ImageConfig{}, fmt.Errorf("image config %s: %w: rootfs of type %q", id, ErrCorrupt, Clip(t))
 	}
 	if len(config.RootFS.DiffIDs) > MaxLayers {
-		return v1.Image{}, fmt.Errorf("image config %s: %w: %d layers are more than %d", id, ErrCorrupt, len(config.RootFS.DiffIDs), MaxLayers)
+		return store.ImageConfig{}, fmt.Errorf("image config %s: %w: %d layers are more than %d", id, ErrCorrupt, len(config.RootFS.DiffIDs), MaxLayers)
 	}
 	for _, d := range config.RootFS.DiffIDs {
 		if err := store.ValidDigest(d); err != nil {
-			return v1.Image{}, fmt.Errorf("image config %s: %w: %w", id, ErrCorrupt, err)
+			return store.ImageConfig{}, fmt.Errorf("image config %s: %w: %w", id, ErrCorrupt, err)
 		}
 	}
 	return config, nil

@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/store"
 )
 
@@ -23,7 +20,7 @@ func (c *Client) List(ctx context.Context) (images []store.Image, err error) {
 }
 
 // Resolve finds the image that ref means (see Find) and its config.
-func (c *Client) Resolve(ctx context.Context, ref string) (img store.Image, config v1.Image, err error) {
+func (c *Client) Resolve(ctx context.Context, ref string) (img store.Image, config store.ImageConfig, err error) {
 	err = c.Store.View(ctx, func(tx *store.Tx) error {
 		if img, err = Find(tx, ref); err != nil {
 			return err
@@ -105,16 +102,16 @@ func byID(tx *store.Tx, hex, ref string) (store.Image, error) {
 
 // Config reads an image's config from the store, checked against the image's
 // ID. What is in it is the image's author's word.
-func Config(s *store.Store, img store.Image) (v1.Image, error) {
+func Config(s *store.Store, img store.Image) (store.ImageConfig, error) {
 	raw, err := s.Blob(img.ID)
 	if err != nil {
-		return v1.Image{}, fmt.Errorf("image %s: %w", ShortID(img.ID), err)
+		return store.ImageConfig{}, fmt.Errorf("image %s: %w", ShortID(img.ID), err)
 	}
 	return DecodeConfig(img.ID, raw)
 }
 
 // ShortID is the form of an ID that people read: 12 hexadecimal digits.
-func ShortID(id digest.Digest) string {
+func ShortID(id store.Digest) string {
 	_, hex, _ := strings.Cut(string(id), ":")
 	return hex[:min(len(hex), 12)]
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
+	"minict/store"
 )
 
 // Docker's names for its own registry. Both domains mean the same place, and
@@ -23,10 +23,10 @@ const maxPath = 255
 // Name is a reference to an image, in its canonical parts. The zero Name
 // refers to nothing.
 type Name struct {
-	Domain string        // host[:port] of the registry, "docker.io" for Docker Hub
-	Path   string        // repository in the registry, "library/alpine"
-	Tag    string        // "latest" if the reference had neither tag nor digest; empty if it had a digest alone
-	Digest digest.Digest // empty if the reference had none
+	Domain string       // host[:port] of the registry, "docker.io" for Docker Hub
+	Path   string       // repository in the registry, "library/alpine"
+	Tag    string       // "latest" if the reference had neither tag nor digest; empty if it had a digest alone
+	Digest store.Digest // empty if the reference had none
 }
 
 // Parse reads a reference as Docker does (distribution/reference): alpine is
@@ -58,11 +58,10 @@ func split(ref string) (Name, error) {
 	var n Name
 	domain, rest := splitDomain(ref)
 	if path, sum, ok := strings.Cut(rest, "@"); ok {
-		d, err := digest.Parse(sum)
-		if err != nil {
-			return Name{}, fmt.Errorf("bad digest: %w", err)
+		n.Digest, rest = store.Digest(sum), path
+		if err := store.ValidDigest(n.Digest); err != nil {
+			return Name{}, fmt.Errorf("bad %w", err)
 		}
-		n.Digest, rest = d, path
 	}
 	if path, tag, ok := strings.Cut(rest, ":"); ok {
 		if !isTag(tag) {

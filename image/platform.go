@@ -5,46 +5,46 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"minict/store"
 )
 
 // HostPlatform is the platform of this machine as images name it.
-func HostPlatform() v1.Platform {
-	return NormalizePlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+func HostPlatform() store.Platform {
+	return NormalizePlatform(store.Platform{OS: "linux", Architecture: runtime.GOARCH})
 }
 
 // ParsePlatform reads what a user calls a platform: linux/arm64,
 // linux/arm/v7, or the architecture alone, in Go's or uname's word. Empty is
 // this machine's. Errors are ErrPlatform.
-func ParsePlatform(s string) (v1.Platform, error) {
+func ParsePlatform(s string) (store.Platform, error) {
 	if s == "" {
 		return HostPlatform(), nil
 	}
 	parts := strings.Split(strings.ToLower(s), "/")
 	for _, part := range parts {
 		if part == "" || !all(part, func(c byte) bool { return isAlnum(c) || c == '_' || c == '-' || c == '.' }) {
-			return v1.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
+			return store.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
 		}
 	}
-	var p v1.Platform
+	var p store.Platform
 	switch len(parts) {
 	case 1:
-		p = v1.Platform{OS: "linux", Architecture: parts[0]}
+		p = store.Platform{OS: "linux", Architecture: parts[0]}
 	case 2:
-		p = v1.Platform{OS: parts[0], Architecture: parts[1]}
+		p = store.Platform{OS: parts[0], Architecture: parts[1]}
 	case 3:
-		p = v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
+		p = store.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 	default:
-		return v1.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
+		return store.Platform{}, Because(ErrPlatform, "platform %q is not os/architecture[/variant]", Clip(s))
 	}
 	if p.OS != "linux" {
-		return v1.Platform{}, Because(ErrPlatform, "platform %q: minict runs Linux images only", Clip(s))
+		return store.Platform{}, Because(ErrPlatform, "platform %q: minict runs Linux images only", Clip(s))
 	}
 	return NormalizePlatform(p), nil
 }
 
 // FormatPlatform is the form that ParsePlatform reads.
-func FormatPlatform(p v1.Platform) string {
+func FormatPlatform(p store.Platform) string {
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
 		s += "/" + p.Variant
@@ -54,8 +54,8 @@ func FormatPlatform(p v1.Platform) string {
 
 // NormalizePlatform gives the names that mean the same one form (as containerd's
 // platforms do): the variant is empty where it is the architecture's first.
-func NormalizePlatform(p v1.Platform) v1.Platform {
-	p = v1.Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}
+func NormalizePlatform(p store.Platform) store.Platform {
+	p = store.Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}
 	switch p.Architecture {
 	case "x86_64", "x86-64":
 		p.Architecture = "amd64"
@@ -82,7 +82,7 @@ func NormalizePlatform(p v1.Platform) v1.Platform {
 
 // Fit says how well a machine of platform want runs what is built for have:
 // higher is better, negative is not at all. A variant runs those below it.
-func Fit(want, have v1.Platform) int {
+func Fit(want, have store.Platform) int {
 	want, have = NormalizePlatform(want), NormalizePlatform(have)
 	if want.OS != have.OS || want.Architecture != have.Architecture {
 		return -1
@@ -99,7 +99,7 @@ func Fit(want, have v1.Platform) int {
 
 // variant is the number in a variant, of an empty one that of the
 // architecture's first; -1 if it has none.
-func variant(p v1.Platform) int {
+func variant(p store.Platform) int {
 	if p.Variant == "" {
 		return map[string]int{"amd64": 1, "arm64": 8}[p.Architecture]
 	}
@@ -111,4 +111,4 @@ func variant(p v1.Platform) int {
 }
 
 // Runs says whether a machine of platform want runs an image for have.
-func Runs(want, have v1.Platform) bool { return Fit(want, have) >= 0 }
+func Runs(want, have store.Platform) bool { return Fit(want, have) >= 0 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-
 	"minict/store"
 )
 
@@ -15,8 +13,8 @@ import (
 type User struct {
 	Container string // its ID
 	Running   bool
-	Image     digest.Digest   // ID of its image
-	Layers    []digest.Digest // keys of the layers under it
+	Image     store.Digest   // ID of its image
+	Layers    []store.Digest // keys of the layers under it
 }
 
 // RemoveOptions are for Remove. Users gives the containers of the machine; it
@@ -30,9 +28,9 @@ type RemoveOptions struct {
 
 // RemoveResult is what a removal did, in the order in which Docker tells it.
 type RemoveResult struct {
-	Untagged []string        // familiar references
-	Deleted  []digest.Digest // the image's ID and the keys of its layers that nothing else has
-	Freed    int64           // bytes
+	Untagged []string       // familiar references
+	Deleted  []store.Digest // the image's ID and the keys of its layers that nothing else has
+	Freed    int64          // bytes
 }
 
 // Remove does what docker rmi does. By a name it takes the name away, and the
@@ -82,13 +80,13 @@ func (c *Client) Remove(ctx context.Context, ref string, o RemoveOptions) (Remov
 }
 
 // needed turns users into what the store must keep for them.
-func needed(users func() ([]User, error)) func() (map[digest.Digest]bool, error) {
+func needed(users func() ([]User, error)) func() (map[store.Digest]bool, error) {
 	if users == nil {
 		return nil
 	}
-	return func() (map[digest.Digest]bool, error) {
+	return func() (map[store.Digest]bool, error) {
 		all, err := users()
-		need := make(map[digest.Digest]bool)
+		need := make(map[store.Digest]bool)
 		for _, u := range all {
 			need[u.Image] = true
 			for _, key := range u.Layers {
@@ -99,7 +97,7 @@ func needed(users func() ([]User, error)) func() (map[digest.Digest]bool, error)
 	}
 }
 
-func usersOf(id digest.Digest, users func() ([]User, error)) ([]User, error) {
+func usersOf(id store.Digest, users func() ([]User, error)) ([]User, error) {
 	if users == nil {
 		return nil, nil
 	}

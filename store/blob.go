@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,24 +14,24 @@ import (
 const MaxBlob = 8 << 20
 
 // BlobPath is where the blob is kept if it is kept.
-func (s *Store) BlobPath(d digest.Digest) string { return s.digestPath("blobs", d) }
+func (s *Store) BlobPath(d Digest) string { return s.digestPath("blobs", d) }
 
 // LayerDir is where the layer with that key is kept if it is kept: a directory
 // with the layer's tree in it. Of what is no digest, it is a path at which
 // there is never anything.
-func (s *Store) LayerDir(key digest.Digest) string { return s.digestPath("layers", key) }
+func (s *Store) LayerDir(key Digest) string { return s.digestPath("layers", key) }
 
-func (s *Store) digestPath(kind string, d digest.Digest) string {
+func (s *Store) digestPath(kind string, d Digest) string {
 	if ValidDigest(d) != nil {
 		return s.path(kind, "invalid")
 	}
-	alg, hex := split(d)
+	alg, hex := d.split()
 	return s.root + "/" + kind + "/" + alg + "/" + hex
 }
 
 // Blob reads a small blob (a config, a manifest) and checks it against its
 // digest: ErrNotFound if it is not there, ErrCorrupt if it is another's.
-func (s *Store) Blob(d digest.Digest) ([]byte, error) {
+func (s *Store) Blob(d Digest) ([]byte, error) {
 	f, size, err := s.OpenBlob(d)
 	if err != nil {
 		return nil, err
@@ -45,7 +44,7 @@ func (s *Store) Blob(d digest.Digest) ([]byte, error) {
 	if _, err := io.ReadFull(f, data); err != nil {
 		return nil, fmt.Errorf("read blob %s: %w", d, err)
 	}
-	if d.Algorithm().FromBytes(data) != d {
+	if !d.Fits(data) {
 		return nil, fmt.Errorf("read blob %s: %w: the content has another digest", d, ErrCorrupt)
 	}
 	return data, nil
@@ -53,7 +52,7 @@ func (s *Store) Blob(d digest.Digest) ([]byte, error) {
 
 // OpenBlob opens a blob of any size. What is read is not checked: see
 // VerifyBlob, and give what leaves the machine to somebody who checks.
-func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
+func (s *Store) OpenBlob(d Digest) (*os.File, int64, error) {
 	if err := ValidDigest(d); err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
@@ -62,7 +61,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 
 // OpenBlob opens a blob that was committed to the ingest or, if it has none,
 // that the store keeps.
-func (in *Ingest) OpenBlob(d digest.Digest) (*os.File, int64, error) {
+func (in *Ingest) OpenBlob(d Digest) (*os.File, int64, error) {
 	if err := ValidDigest(d); err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
@@ -73,7 +72,7 @@ func (in *Ingest) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 	return f, size, err
 }
 
-func openBlob(path string, d digest.Digest) (*os.File, int64, error) {
+func openBlob(path string, d Digest) (*os.File, int64, error) {
 	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, 0, fmt.Errorf("blob %s: %w", d, ErrNotFound)
@@ -93,17 +92,17 @@ func openBlob(path string, d digest.Digest) (*os.File, int64, error) {
 }
 
 // VerifyBlob reads the whole blob and says ErrNotFound or ErrCorrupt.
-func (s *Store) VerifyBlob(d digest.Digest) error {
+func (s *Store) VerifyBlob(d Digest) error {
 	f, _, err := s.OpenBlob(d)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	got, err := d.Algorithm().FromReader(f)
-	if err != nil {
+	h := d.Hash()
+	if _, err := io.Copy(h, f); err != nil {
 		return fmt.Errorf("read blob %s: %w", d, err)
 	}
-	if got != d {
+	if NewDigest(d.Algorithm(), h) != d {
 		return fmt.Errorf("blob %s: %w: the content has another digest", d, ErrCorrupt)
 	}
 	return nil

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Problem is one thing that is not as it should be.
@@ -58,7 +56,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 
 type checker struct {
 	store    *Store
-	blobs    []digest.Digest
+	blobs    []Digest
 	problems []Problem
 }
 
@@ -76,23 +74,23 @@ func (c *checker) records(tx *Tx) {
 		return err
 	})
 	c.each(tx, bucketImages, "image", func(id string) error {
-		img, err := tx.Image(digest.Digest(id))
+		img, err := tx.Image(Digest(id))
 		if err != nil {
 			return err
 		}
 		return tx.complete(img)
 	})
 	c.each(tx, bucketLayers, "layer", func(key string) error {
-		l, err := tx.Layer(digest.Digest(key))
+		l, err := tx.Layer(Digest(key))
 		if err != nil {
 			return err
 		}
 		return c.layer(l)
 	})
 	c.each(tx, bucketBlobs, "blob", func(d string) error {
-		_, err := tx.BlobInfo(digest.Digest(d))
+		_, err := tx.BlobInfo(Digest(d))
 		if err == nil {
-			c.blobs = append(c.blobs, digest.Digest(d))
+			c.blobs = append(c.blobs, Digest(d))
 		}
 		return err
 	})
@@ -126,7 +124,7 @@ func (c *checker) layer(l Layer) error {
 
 // blob hashes one. If it is bad, the index is asked again: it may have been
 // removed in the meantime.
-func (c *checker) blob(ctx context.Context, d digest.Digest) {
+func (c *checker) blob(ctx context.Context, d Digest) {
 	bad := c.store.VerifyBlob(d)
 	if bad == nil {
 		return

@@ -6,8 +6,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
-
 	"minict/internal/flock"
 )
 
@@ -16,7 +14,7 @@ import (
 // lock first and then asks HaveBlob: so two pulls of one image fetch it once.
 // All that one pull needs is locked by one call, in one order, before the
 // ingest is made: then two pulls can't wait for each other.
-func (s *Store) LockBlobs(ctx context.Context, digests ...digest.Digest) (release func(), err error) {
+func (s *Store) LockBlobs(ctx context.Context, digests ...Digest) (release func(), err error) {
 	sorted := slices.Compact(slices.Sorted(slices.Values(digests)))
 	var held []*os.File
 	release = func() {
@@ -31,7 +29,7 @@ func (s *Store) LockBlobs(ctx context.Context, digests ...digest.Digest) (releas
 			release()
 			return nil, fmt.Errorf("lock blob: %w", err)
 		}
-		alg, hex := split(d)
+		alg, hex := d.split()
 		f, err := flock.Lock(ctx, s.path("locks", alg+"-"+hex), flock.Exclusive)
 		if err != nil {
 			release()
@@ -43,6 +41,6 @@ func (s *Store) LockBlobs(ctx context.Context, digests ...digest.Digest) (releas
 }
 
 // LockBlob is LockBlobs of one.
-func (s *Store) LockBlob(ctx context.Context, d digest.Digest) (release func(), err error) {
+func (s *Store) LockBlob(ctx context.Context, d Digest) (release func(), err error) {
 	return s.LockBlobs(ctx, d)
 }

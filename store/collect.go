@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"minict/internal/flock"
 )
 
@@ -25,7 +23,7 @@ import (
 //
 // While it works it holds an ingest: if it is killed, or fails, that is what
 // tells Abandoned that there is something left to collect.
-func (s *Store) Collect(ctx context.Context, inUse func() (map[digest.Digest]bool, error)) (freed int64, err error) {
+func (s *Store) Collect(ctx context.Context, inUse func() (map[Digest]bool, error)) (freed int64, err error) {
 	if sign, full := s.Ingest(ctx); full == nil { // no space, no sign
 		defer func() {
 			if err != nil {
@@ -41,7 +39,7 @@ func (s *Store) Collect(ctx context.Context, inUse func() (map[digest.Digest]boo
 }
 
 // discard moves the garbage to the trash.
-func (s *Store) discard(ctx context.Context, inUse func() (map[digest.Digest]bool, error)) error {
+func (s *Store) discard(ctx context.Context, inUse func() (map[Digest]bool, error)) error {
 	ingests, err := flock.Lock(ctx, s.path("ingest", "lock"), flock.Exclusive)
 	if err != nil {
 		return err
@@ -74,8 +72,8 @@ func (s *Store) discard(ctx context.Context, inUse func() (map[digest.Digest]boo
 }
 
 // wanted is what the index names or a container uses.
-func (s *Store) wanted(inUse func() (map[digest.Digest]bool, error)) (map[digest.Digest]bool, error) {
-	keep := make(map[digest.Digest]bool)
+func (s *Store) wanted(inUse func() (map[Digest]bool, error)) (map[Digest]bool, error) {
+	keep := make(map[Digest]bool)
 	err := s.read(func(tx *Tx) error {
 		if err := tx.checkTotal(); err != nil {
 			return err // nobody knows what is garbage
@@ -91,7 +89,7 @@ func (s *Store) wanted(inUse func() (map[digest.Digest]bool, error)) (map[digest
 				return err
 			}
 			for _, key := range keys {
-				keep[digest.Digest(key)] = true
+				keep[Digest(key)] = true
 			}
 		}
 		return nil
@@ -109,14 +107,14 @@ func (s *Store) wanted(inUse func() (map[digest.Digest]bool, error)) (map[digest
 	return keep, nil
 }
 
-func (s *Store) sweepKind(kind, alg string, keep map[digest.Digest]bool, claimed map[string]bool) error {
+func (s *Store) sweepKind(kind, alg string, keep map[Digest]bool, claimed map[string]bool) error {
 	dir := s.path(kind, alg)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if keep[digest.Digest(alg+":"+e.Name())] || claimed[kind+"-"+alg+"-"+e.Name()] {
+		if keep[Digest(alg+":"+e.Name())] || claimed[kind+"-"+alg+"-"+e.Name()] {
 			continue
 		}
 		if err := s.trash(dir + "/" + e.Name()); err != nil {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,15 +47,15 @@ func TestCollectLeavesWhatIsUsed(t *testing.T) {
 	s := newStore(t)
 	a := mustPull(t, s, "a", "l", "m")
 	update(t, s, func(tx *Tx) error { return tx.DeleteImage(a.ID) })
-	used := map[digest.Digest]bool{a.Layers[0].Key: true}
-	if _, err := s.Collect(t.Context(), func() (map[digest.Digest]bool, error) { return used, nil }); err != nil {
+	used := map[Digest]bool{a.Layers[0].Key: true}
+	if _, err := s.Collect(t.Context(), func() (map[Digest]bool, error) { return used, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if !exists(s.LayerDir(a.Layers[0].Key)) || exists(s.LayerDir(a.Layers[1].Key)) {
 		t.Error("the wrong layer was removed")
 	}
 	mine := errors.New("mine")
-	if _, err := s.Collect(t.Context(), func() (map[digest.Digest]bool, error) { return nil, mine }); !errors.Is(err, mine) {
+	if _, err := s.Collect(t.Context(), func() (map[Digest]bool, error) { return nil, mine }); !errors.Is(err, mine) {
 		t.Errorf("got %v", err)
 	}
 	if !exists(s.LayerDir(a.Layers[0].Key)) {
@@ -76,8 +75,8 @@ func TestCollectWaitsForViews(t *testing.T) {
 			return err
 		}
 		go func() {
-			_, err := s.Collect(t.Context(), func() (map[digest.Digest]bool, error) {
-				return map[digest.Digest]bool{a.Layers[0].Key: exists(claim)}, nil
+			_, err := s.Collect(t.Context(), func() (map[Digest]bool, error) {
+				return map[Digest]bool{a.Layers[0].Key: exists(claim)}, nil
 			})
 			done <- err
 		}()

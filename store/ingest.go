@@ -7,8 +7,6 @@ import (
 	"os"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
@@ -24,8 +22,8 @@ type Ingest struct {
 	lock  *os.File
 
 	mu     sync.Mutex
-	blobs  map[digest.Digest]v1.Descriptor // staged, or kept already and claimed
-	layers map[digest.Digest]Layer
+	blobs  map[Digest]Descriptor // staged, or kept already and claimed
+	layers map[Digest]Layer
 }
 
 // Ingest makes a new one. The caller closes it.
@@ -43,8 +41,8 @@ func (s *Store) Ingest(ctx context.Context) (*Ingest, error) {
 	}
 	in := &Ingest{
 		store: s, dir: dir,
-		blobs:  make(map[digest.Digest]v1.Descriptor),
-		layers: make(map[digest.Digest]Layer),
+		blobs:  make(map[Digest]Descriptor),
+		layers: make(map[Digest]Layer),
 	}
 	if in.lock, err = flock.Lock(ctx, dir+"/lock", flock.Exclusive); err != nil {
 		os.RemoveAll(dir)
@@ -82,7 +80,7 @@ func (in *Ingest) Abandon() {
 
 // HaveBlob says whether this ingest or the store has the blob, and keeps any
 // Collect from removing it until Close.
-func (in *Ingest) HaveBlob(ctx context.Context, d digest.Digest) (bool, error) {
+func (in *Ingest) HaveBlob(ctx context.Context, d Digest) (bool, error) {
 	if err := ValidDigest(d); err != nil {
 		return false, fmt.Errorf("find blob: %w", err)
 	}
@@ -92,7 +90,7 @@ func (in *Ingest) HaveBlob(ctx context.Context, d digest.Digest) (bool, error) {
 	if err := in.claim(ctx, "blobs", d); err != nil {
 		return false, err
 	}
-	var desc v1.Descriptor
+	var desc Descriptor
 	err := in.store.View(ctx, func(tx *Tx) (err error) {
 		desc, err = tx.BlobInfo(d)
 		return err
@@ -115,7 +113,7 @@ func (in *Ingest) HaveBlob(ctx context.Context, d digest.Digest) (bool, error) {
 // from removing it until Close. If blob is not empty, the layer counts only if
 // it once was unpacked from that very blob: the diff_ids in a config are a
 // claim, and who makes it need not have what it names.
-func (in *Ingest) HaveLayer(ctx context.Context, key, blob digest.Digest) (Layer, bool, error) {
+func (in *Ingest) HaveLayer(ctx context.Context, key, blob Digest) (Layer, bool, error) {
 	if err := ValidDigest(key); err != nil {
 		return Layer{}, false, fmt.Errorf("find layer: %w", err)
 	}
@@ -139,14 +137,14 @@ func (in *Ingest) HaveLayer(ctx context.Context, key, blob digest.Digest) (Layer
 	if st, err := os.Lstat(in.store.LayerDir(key)); err != nil || !st.IsDir() {
 		return Layer{}, false, nil
 	}
-	l := Layer{DiffID: r.DiffID, Key: key, Size: r.Size, Blob: v1.Descriptor{Digest: blob}}
+	l := Layer{DiffID: r.DiffID, Key: key, Size: r.Size, Blob: Descriptor{Digest: blob}}
 	in.addLayer(l)
 	return l, true, nil
 }
 
 // LayerDir is where the layer with that key is now, in this ingest or, if it
 // is not here, in the store.
-func (in *Ingest) LayerDir(key digest.Digest) string {
+func (in *Ingest) LayerDir(key Digest) string {
 	if ValidDigest(key) == nil {
 		if _, err := os.Lstat(in.staged("layers", key)); err == nil {
 			return in.staged("layers", key)
@@ -226,13 +224,13 @@ func (in *Ingest) install() error {
 
 // claim tells the sweep to leave a blob or layer alone while the ingest lives.
 // After it, what is there stays there.
-func (in *Ingest) claim(ctx context.Context, kind string, d digest.Digest) error {
+func (in *Ingest) claim(ctx context.Context, kind string, d Digest) error {
 	parent, err := flock.Lock(ctx, in.store.path("ingest", "lock"), flock.Shared)
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", d, err)
 	}
 	defer parent.Close()
-	alg, hex := split(d)
+	alg, hex := d.split()
 	f, err := os.OpenFile(in.dir+"/claims/"+kind+"-"+alg+"-"+hex, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", d, err)
@@ -240,25 +238,25 @@ func (in *Ingest) claim(ctx context.Context, kind string, d digest.Digest) error
 	return f.Close()
 }
 
-func (in *Ingest) staged(kind string, d digest.Digest) string {
-	alg, hex := split(d)
+func (in *Ingest) staged(kind string, d Digest) string {
+	alg, hex := d.split()
 	return in.dir + "/" + kind + "/" + alg + "/" + hex
 }
 
-func (in *Ingest) blob(d digest.Digest) (v1.Descriptor, bool) {
+func (in *Ingest) blob(d Digest) (Descriptor, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	desc, ok := in.blobs[d]
 	return desc, ok
 }
 
-func (in *Ingest) addBlob(d v1.Descriptor) {
+func (in *Ingest) addBlob(d Descriptor) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.blobs[d.Digest] = d
 }
 
-func (in *Ingest) layer(key digest.Digest) (Layer, bool) {
+func (in *Ingest) layer(key Digest) (Layer, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	l, ok := in.layers[key]

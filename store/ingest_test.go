@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
@@ -35,9 +33,9 @@ func TestBlobWriterBelievesNothing(t *testing.T) {
 	s := newStore(t)
 	right := desc("hello")
 	other := right
-	other.Digest = digest.FromString("other")
+	other.Digest = DigestOf("other")
 	for name, tt := range map[string]struct {
-		desc   v1.Descriptor
+		desc   Descriptor
 		writes []string
 		ok     bool
 	}{
@@ -80,7 +78,7 @@ func TestBlobWriterBelievesNothing(t *testing.T) {
 		})
 	}
 	in := newIngest(t, s)
-	if _, err := in.Blob(t.Context(), v1.Descriptor{Digest: right.Digest, Size: -1}); err == nil {
+	if _, err := in.Blob(t.Context(), Descriptor{Digest: right.Digest, Size: -1}); err == nil {
 		t.Error("a negative size is taken")
 	}
 }
@@ -111,13 +109,13 @@ func TestHave(t *testing.T) {
 	l := img.Layers[0]
 	in := newIngest(t, s)
 	for name, tt := range map[string]struct {
-		key, blob digest.Digest
+		key, blob Digest
 		want      bool
 	}{
 		"by key":          {l.Key, "", true},
 		"from its blob":   {l.Key, l.Blob.Digest, true},
-		"from another":    {l.Key, digest.FromString("claims to be it"), false},
-		"another":         {digest.FromString("no"), "", false},
+		"from another":    {l.Key, DigestOf("claims to be it"), false},
+		"another":         {DigestOf("no"), "", false},
 		"an image's blob": {img.ID, "", false},
 	} {
 		got, ok, err := in.HaveLayer(t.Context(), tt.key, tt.blob)
@@ -125,7 +123,7 @@ func TestHave(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, %v", name, got, ok, err)
 		}
 	}
-	for d, want := range map[digest.Digest]bool{img.ID: true, img.Manifest.Digest: true, l.Key: false} {
+	for d, want := range map[Digest]bool{img.ID: true, img.Manifest.Digest: true, l.Key: false} {
 		if ok, err := in.HaveBlob(t.Context(), d); ok != want || err != nil {
 			t.Errorf("blob %s: got %v, %v, want %v", d, ok, err, want)
 		}
@@ -285,14 +283,14 @@ func TestConcurrent(t *testing.T) {
 // A blob's lock is held by one at a time, and leaves no file.
 func TestLockBlobs(t *testing.T) {
 	s := newStore(t)
-	a, b := digest.FromString("a"), digest.FromString("b")
+	a, b := DigestOf("a"), DigestOf("b")
 	var held atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			digests := []digest.Digest{a, b, a}
+			digests := []Digest{a, b, a}
 			if i%2 == 0 {
-				digests = []digest.Digest{b, a}
+				digests = []Digest{b, a}
 			}
 			release, err := s.LockBlobs(t.Context(), digests...)
 			if err != nil {
@@ -340,7 +338,7 @@ func dieFilling(root, step string) error {
 	if err != nil {
 		return err
 	}
-	release, err := s.LockBlob(ctx, digest.FromString("x"))
+	release, err := s.LockBlob(ctx, DigestOf("x"))
 	if err != nil {
 		return err
 	}

@@ -7,36 +7,33 @@ import (
 	"hash/fnv"
 	"slices"
 	"time"
-
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Image is one image for one platform, as it is kept.
 type Image struct {
-	Names    []string      `json:"-"`                 // canonical references that name it: docker.io/library/alpine:latest
-	Digests  []string      `json:"digests,omitempty"` // as it was pulled: docker.io/library/alpine@sha256:…
-	ID       digest.Digest `json:"-"`                 // digest of the config, Docker's image ID
-	Manifest v1.Descriptor `json:"manifest"`
-	Layers   []Layer       `json:"layers,omitempty"` // lowest first
-	Created  time.Time     `json:"created,omitzero"`
-	Size     int64         `json:"size"` // bytes of the unpacked layers
-	Platform v1.Platform   `json:"platform"`
+	Names    []string   `json:"-"`                 // canonical references that name it: docker.io/library/alpine:latest
+	Digests  []string   `json:"digests,omitempty"` // as it was pulled: docker.io/library/alpine@sha256:…
+	ID       Digest     `json:"-"`                 // digest of the config, Docker's image ID
+	Manifest Descriptor `json:"manifest"`
+	Layers   []Layer    `json:"layers,omitempty"` // lowest first
+	Created  time.Time  `json:"created,omitzero"`
+	Size     int64      `json:"size"` // bytes of the unpacked layers
+	Platform Platform   `json:"platform"`
 }
 
 // Layer is one layer of an image.
 type Layer struct {
-	DiffID digest.Digest `json:"diffID"` // digest of its plain tar
-	Key    digest.Digest `json:"key"`    // what its directory is called: DiffID, or ChainID when it needs its parents
-	Blob   v1.Descriptor `json:"blob"`   // its tar as the registry has it; the blob need not be kept
-	Size   int64         `json:"size"`   // bytes of the unpacked files
+	DiffID Digest     `json:"diffID"` // digest of its plain tar
+	Key    Digest     `json:"key"`    // what its directory is called: DiffID, or ChainID when it needs its parents
+	Blob   Descriptor `json:"blob"`   // its tar as the registry has it; the blob need not be kept
+	Size   int64      `json:"size"`   // bytes of the unpacked files
 }
 
 // layerRecord is what the index knows of a layer directory.
 type layerRecord struct {
-	DiffID digest.Digest   `json:"diffID"`
-	Size   int64           `json:"size"`
-	Blobs  []digest.Digest `json:"blobs,omitempty"` // blobs that were seen to unpack to it
+	DiffID Digest   `json:"diffID"`
+	Size   int64    `json:"size"`
+	Blobs  []Digest `json:"blobs,omitempty"` // blobs that were seen to unpack to it
 }
 
 // blobRecord is what the index knows of a blob.
@@ -95,8 +92,8 @@ func decode(bucket, key string, value []byte, into any) error {
 	return nil
 }
 
-func decodeImage(id string, value []byte, refs map[string]digest.Digest) (Image, error) {
-	img := Image{ID: digest.Digest(id)}
+func decodeImage(id string, value []byte, refs map[string]Digest) (Image, error) {
+	img := Image{ID: Digest(id)}
 	if err := decode(bucketImages, id, value, &img); err != nil {
 		return Image{}, err
 	}

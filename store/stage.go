@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"hash"
 	"os"
-
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // ErrDigest says that what was written is not what was announced.
@@ -17,7 +14,7 @@ var ErrDigest = errors.New("content does not match")
 // BlobWriter takes the bytes of one blob and believes none of them.
 type BlobWriter struct {
 	in   *Ingest
-	want v1.Descriptor
+	want Descriptor
 	file *os.File
 	hash hash.Hash
 	size int64
@@ -25,7 +22,7 @@ type BlobWriter struct {
 
 // Blob begins a blob of which digest and size are known beforehand. The
 // caller closes the writer; what was not committed by then is forgotten.
-func (in *Ingest) Blob(ctx context.Context, d v1.Descriptor) (*BlobWriter, error) {
+func (in *Ingest) Blob(ctx context.Context, d Descriptor) (*BlobWriter, error) {
 	if err := ValidDigest(d.Digest); err != nil {
 		return nil, fmt.Errorf("write blob: %w", err)
 	}
@@ -39,11 +36,11 @@ func (in *Ingest) Blob(ctx context.Context, d v1.Descriptor) (*BlobWriter, error
 	if err != nil {
 		return nil, fmt.Errorf("write blob: %w", err)
 	}
-	return &BlobWriter{in: in, want: d, file: f, hash: d.Digest.Algorithm().Hash()}, nil
+	return &BlobWriter{in: in, want: d, file: f, hash: d.Digest.Hash()}, nil
 }
 
 // PutBlob is Blob, Write and Commit of bytes that are at hand.
-func (in *Ingest) PutBlob(ctx context.Context, d v1.Descriptor, data []byte) error {
+func (in *Ingest) PutBlob(ctx context.Context, d Descriptor, data []byte) error {
 	w, err := in.Blob(ctx, d)
 	if err != nil {
 		return err
@@ -74,7 +71,7 @@ func (w *BlobWriter) Commit() error {
 	if w.size != w.want.Size {
 		return fmt.Errorf("blob %s: %w: %d bytes instead of %d", w.want.Digest, ErrDigest, w.size, w.want.Size)
 	}
-	if got := digest.NewDigest(w.want.Digest.Algorithm(), w.hash); got != w.want.Digest {
+	if got := NewDigest(w.want.Digest.Algorithm(), w.hash); got != w.want.Digest {
 		return fmt.Errorf("blob %s: %w: the digest is %s", w.want.Digest, ErrDigest, got)
 	}
 	if err := os.Rename(w.file.Name(), w.in.staged("blobs", w.want.Digest)); err != nil {
@@ -122,7 +119,7 @@ func (w *LayerWriter) Path() string { return w.path }
 // Commit adds the directory to the ingest as layer l, of which the caller has
 // checked the DiffID. If the ingest has a layer of that key, that one stays.
 func (w *LayerWriter) Commit(ctx context.Context, l Layer) error {
-	for _, d := range []digest.Digest{l.Key, l.DiffID} {
+	for _, d := range []Digest{l.Key, l.DiffID} {
 		if err := ValidDigest(d); err != nil {
 			return fmt.Errorf("keep layer: %w", err)
 		}
@@ -155,7 +152,7 @@ func (w *LayerWriter) Close() error {
 	return err
 }
 
-func (r layerRecord) from(blob digest.Digest) bool {
+func (r layerRecord) from(blob Digest) bool {
 	if blob == "" {
 		return true
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"os"
@@ -11,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -56,21 +55,21 @@ func content(t testing.TB, s *Store) []string {
 	return names
 }
 
-func desc(data string) v1.Descriptor {
-	return v1.Descriptor{MediaType: "test", Digest: digest.FromString(data), Size: int64(len(data))}
+func desc(data string) Descriptor {
+	return Descriptor{MediaType: "test", Digest: DigestOf(data), Size: int64(len(data))}
 }
 
 // sample is an image of made-up content, told apart by name; layers of the
 // same name are the same layer.
 func sample(name string, layers ...string) Image {
 	img := Image{
-		ID:       digest.FromString("config " + name),
+		ID:       DigestOf("config " + name),
 		Manifest: desc("manifest " + name),
 		Created:  time.Unix(1700000000, 0).UTC(),
-		Platform: v1.Platform{OS: "linux", Architecture: "amd64"},
+		Platform: Platform{OS: "linux", Architecture: "amd64"},
 	}
 	for _, l := range layers {
-		d := digest.FromString("tar " + l)
+		d := DigestOf("tar " + l)
 		img.Layers = append(img.Layers, Layer{DiffID: d, Key: d, Blob: desc("gzip " + l), Size: 5})
 		img.Size += 5
 	}
@@ -219,7 +218,7 @@ func TestNames(t *testing.T) {
 		if len(b.Names) != 0 {
 			t.Errorf("names %v of the image that lost its name", b.Names)
 		}
-		found, errC := tx.ByIDPrefix(a.ID.Encoded()[:12])
+		found, errC := tx.ByIDPrefix(a.ID.Hex()[:12])
 		if len(found) != 1 || found[0].ID != a.ID {
 			t.Errorf("by prefix: %v", found)
 		}
@@ -236,7 +235,7 @@ func TestNames(t *testing.T) {
 	if err := s.Update(t.Context(), func(tx *Tx) error { return tx.Untag("also") }); !errors.Is(err, ErrNotFound) {
 		t.Errorf("untag again: %v", err)
 	}
-	if err := s.Update(t.Context(), func(tx *Tx) error { return tx.Tag("x", digest.FromString("no")) }); !errors.Is(err, ErrNotFound) {
+	if err := s.Update(t.Context(), func(tx *Tx) error { return tx.Tag("x", DigestOf("no")) }); !errors.Is(err, ErrNotFound) {
 		t.Errorf("tag nothing: %v", err)
 	}
 	sound(t, s)
@@ -262,7 +261,7 @@ func TestPutImageWantsAllOfIt(t *testing.T) {
 	s := newStore(t)
 	img := sample("a", "l")
 	steps := []func(tx *Tx) error{
-		func(tx *Tx) error { return tx.PutBlob(v1.Descriptor{Digest: img.ID}) },
+		func(tx *Tx) error { return tx.PutBlob(Descriptor{Digest: img.ID}) },
 		func(tx *Tx) error { return tx.PutBlob(img.Manifest) },
 		func(tx *Tx) error { return tx.PutLayer(img.Layers[0]) },
 	}
@@ -321,7 +320,7 @@ func TestInvalidDigests(t *testing.T) {
 		"sha256:" + strings.ToUpper(hex), "sha256:../../" + hex[6:], "sha256:" + hex[:63] + "/", "sha512:" + hex,
 		"sha384:" + hex + hex[:32], "SHA256:" + hex, "sha256:" + hex[:63] + "\n", " sha256:" + hex, "sha256:" + hex[:63] + "\x00",
 	} {
-		d := digest.Digest(bad)
+		d := Digest(bad)
 		if ValidDigest(d) == nil {
 			t.Errorf("%q is taken for a digest", bad)
 		}
@@ -330,7 +329,7 @@ func TestInvalidDigests(t *testing.T) {
 		}
 		_, _, errA := in.HaveLayer(t.Context(), d, "")
 		_, errB := in.HaveBlob(t.Context(), d)
-		_, errC := in.Blob(t.Context(), v1.Descriptor{Digest: d, Size: 1})
+		_, errC := in.Blob(t.Context(), Descriptor{Digest: d, Size: 1})
 		_, errD := s.Blob(d)
 		_, errE := s.LockBlob(t.Context(), d)
 		for i, err := range []error{errA, errB, errC, errD, errE} {
@@ -340,7 +339,7 @@ func TestInvalidDigests(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"sha256:" + hex, "sha512:" + hex + hex} {
-		if err := ValidDigest(digest.Digest(good)); err != nil {
+		if err := ValidDigest(Digest(good)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -353,7 +352,7 @@ func TestBlobOfAnotherAlgorithm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	d := v1.Descriptor{Digest: digest.SHA512.FromString("x"), Size: 1}
+	d := Descriptor{Digest: Digest(fmt.Sprintf("sha512:%x", sha512.Sum512([]byte("x")))), Size: 1}
 	if err := in.PutBlob(t.Context(), d, []byte("x")); err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -22,7 +20,7 @@ type Tx struct {
 }
 
 // Image finds the image with that id, or ErrNotFound.
-func (tx *Tx) Image(id digest.Digest) (Image, error) {
+func (tx *Tx) Image(id Digest) (Image, error) {
 	refs, err := tx.refs()
 	if err != nil {
 		return Image{}, err
@@ -40,7 +38,7 @@ func (tx *Tx) ByName(name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return tx.Image(digest.Digest(id))
+	return tx.Image(Digest(id))
 }
 
 // ByIDPrefix finds the images whose id begins with hex, which may begin with
@@ -70,10 +68,10 @@ func (tx *Tx) byPrefix(prefix string) ([]Image, error) {
 }
 
 // Names gives each canonical reference with the id of the image it names.
-func (tx *Tx) Names() (map[string]digest.Digest, error) { return tx.refs() }
+func (tx *Tx) Names() (map[string]Digest, error) { return tx.refs() }
 
 // HasLayer says whether a layer directory of that key is kept.
-func (tx *Tx) HasLayer(key digest.Digest) (bool, error) {
+func (tx *Tx) HasLayer(key Digest) (bool, error) {
 	_, err := tx.get(bucketLayers, string(key))
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
@@ -82,7 +80,7 @@ func (tx *Tx) HasLayer(key digest.Digest) (bool, error) {
 }
 
 // Layer finds a kept layer by its key, or ErrNotFound. Its Blob is empty.
-func (tx *Tx) Layer(key digest.Digest) (Layer, error) {
+func (tx *Tx) Layer(key Digest) (Layer, error) {
 	var r layerRecord
 	if err := tx.record(bucketLayers, string(key), &r); err != nil {
 		return Layer{}, err
@@ -91,18 +89,18 @@ func (tx *Tx) Layer(key digest.Digest) (Layer, error) {
 }
 
 // BlobInfo finds a kept blob, or ErrNotFound.
-func (tx *Tx) BlobInfo(d digest.Digest) (v1.Descriptor, error) {
+func (tx *Tx) BlobInfo(d Digest) (Descriptor, error) {
 	var r blobRecord
 	if err := tx.record(bucketBlobs, string(d), &r); err != nil {
-		return v1.Descriptor{}, err
+		return Descriptor{}, err
 	}
-	return v1.Descriptor{MediaType: r.MediaType, Digest: d, Size: r.Size}, nil
+	return Descriptor{MediaType: r.MediaType, Digest: d, Size: r.Size}, nil
 }
 
 // PutLayer records that the directory of l is in its place and durable.
 // Whoever uses Ingest.Publish needs neither this nor PutBlob.
 func (tx *Tx) PutLayer(l Layer) error {
-	for _, d := range []digest.Digest{l.Key, l.DiffID} {
+	for _, d := range []Digest{l.Key, l.DiffID} {
 		if err := ValidDigest(d); err != nil {
 			return fmt.Errorf("put layer: %w", err)
 		}
@@ -119,7 +117,7 @@ func (tx *Tx) PutLayer(l Layer) error {
 }
 
 // PutBlob records that the blob is in its place and durable.
-func (tx *Tx) PutBlob(d v1.Descriptor) error {
+func (tx *Tx) PutBlob(d Descriptor) error {
 	if err := ValidDigest(d.Digest); err != nil {
 		return fmt.Errorf("put blob: %w", err)
 	}
@@ -156,7 +154,7 @@ func (tx *Tx) PutImage(img Image, name string) error {
 
 // complete says what of img the index would point at in vain.
 func (tx *Tx) complete(img Image) error {
-	for _, d := range []digest.Digest{img.ID, img.Manifest.Digest} {
+	for _, d := range []Digest{img.ID, img.Manifest.Digest} {
 		if err := ValidDigest(d); err != nil {
 			return err
 		}
@@ -174,7 +172,7 @@ func (tx *Tx) complete(img Image) error {
 
 // Tag moves name to the image with that id, or says ErrNotFound. An image
 // that loses its last name stays, nameless.
-func (tx *Tx) Tag(name string, id digest.Digest) error {
+func (tx *Tx) Tag(name string, id Digest) error {
 	if _, err := tx.get(bucketImages, string(id)); err != nil {
 		return err
 	}
@@ -191,7 +189,7 @@ func (tx *Tx) Untag(name string) error {
 
 // SetDigests replaces the repo@digest references of an image, which PutImage
 // only adds to.
-func (tx *Tx) SetDigests(id digest.Digest, digests []string) error {
+func (tx *Tx) SetDigests(id Digest, digests []string) error {
 	var img Image
 	if err := tx.record(bucketImages, string(id), &img); err != nil {
 		return err
@@ -203,7 +201,7 @@ func (tx *Tx) SetDigests(id digest.Digest, digests []string) error {
 // DeleteImage forgets the image with that id and its names, and the blobs and
 // layers that no other image has, or says ErrNotFound. Their bytes go with the
 // next Collect.
-func (tx *Tx) DeleteImage(id digest.Digest) error {
+func (tx *Tx) DeleteImage(id Digest) error {
 	img, err := tx.Image(id)
 	if err != nil {
 		return err
@@ -232,7 +230,7 @@ func (tx *Tx) prune() error {
 			return err
 		}
 		for _, key := range keys {
-			if named[digest.Digest(key)] {
+			if named[Digest(key)] {
 				continue
 			}
 			if err := tx.delete(bucket, key); err != nil {
@@ -244,8 +242,8 @@ func (tx *Tx) prune() error {
 }
 
 // namedBy is every digest that the images need, of blobs and layers alike.
-func namedBy(images []Image) map[digest.Digest]bool {
-	named := make(map[digest.Digest]bool)
+func namedBy(images []Image) map[Digest]bool {
+	named := make(map[Digest]bool)
 	for _, img := range images {
 		named[img.ID] = true
 		named[img.Manifest.Digest] = true
@@ -257,11 +255,11 @@ func namedBy(images []Image) map[digest.Digest]bool {
 	return named
 }
 
-func (tx *Tx) refs() (map[string]digest.Digest, error) {
-	refs := make(map[string]digest.Digest)
+func (tx *Tx) refs() (map[string]Digest, error) {
+	refs := make(map[string]Digest)
 	err := tx.each(bucketRefs, "", func(name string, value []byte) error {
 		id, err := unseal(bucketRefs, name, value)
-		refs[name] = digest.Digest(id)
+		refs[name] = Digest(id)
 		return err
 	})
 	return refs, err

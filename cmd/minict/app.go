@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"minict/container"
@@ -165,13 +164,13 @@ func (a *app) tidy() {
 	if !a.store.Abandoned() {
 		return
 	}
-	if _, err := a.store.Collect(ctx, func() (map[digest.Digest]bool, error) { return inUse(m) }); err != nil {
+	if _, err := a.store.Collect(ctx, func() (map[store.Digest]bool, error) { return inUse(m) }); err != nil {
 		a.log.logger.Warn("collect garbage", "error", err)
 	}
 }
 
 // inUse are the images and layers that containers need.
-func inUse(m *container.Manager) (map[digest.Digest]bool, error) {
+func inUse(m *container.Manager) (map[store.Digest]bool, error) {
 	claims, err := m.InUse()
 	if err != nil {
 		return nil, err

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -25,7 +23,7 @@ import (
 )
 
 func TestFilters(t *testing.T) {
-	id := digest.FromString("image")
+	id := store.DigestOf("image")
 	s := container.Summary{
 		ID: "abcdef", Name: "web1", Image: "docker.io/library/alpine:latest", ImageID: id,
 		Labels: map[string]string{"tier": "front", "on": ""}, State: container.Exited, ExitCode: 3,
@@ -40,7 +38,7 @@ func TestFilters(t *testing.T) {
 		{"exited=3", true}, {"exited=0", false},
 		{"label=tier", true}, {"label=tier=front", true}, {"label=tier=back", false}, {"label=on=", true}, {"label=off", false},
 		{"label=tier label=off", false}, {"label=tier label=on", true},
-		{"ancestor=alpine", true}, {"ancestor=alpine:3", false}, {"ancestor=" + id.Encoded()[:12], true}, {"ancestor=" + string(id), true},
+		{"ancestor=alpine", true}, {"ancestor=alpine:3", false}, {"ancestor=" + id.Hex()[:12], true}, {"ancestor=" + string(id), true},
 		{"name=web status=running", false}, {"name=web status=exited", true},
 	} {
 		keep, _, err := parseFilters(strings.Fields(c.filters))
@@ -63,7 +61,7 @@ func TestFilters(t *testing.T) {
 func TestContainerRow(t *testing.T) {
 	now := time.Now()
 	s := container.Summary{
-		ID: strings.Repeat("0123456789abcdef", 4), Name: "web", Image: "docker.io/library/alpine:latest", ImageID: digest.FromString("x"),
+		ID: strings.Repeat("0123456789abcdef", 4), Name: "web", Image: "docker.io/library/alpine:latest", ImageID: store.DigestOf("x"),
 		Args: []string{"/bin/sh", "-c", "echo a very long command\n"}, Created: now.Add(-2 * time.Hour),
 		State: container.Exited, ExitCode: 1, FinishedAt: now.Add(-3 * time.Minute), Labels: map[string]string{"b": "2", "a": "1"},
 	}
@@ -88,19 +86,19 @@ func TestContainerRow(t *testing.T) {
 }
 
 func TestImageRows(t *testing.T) {
-	old := store.Image{ID: digest.FromString("old"), Created: time.Now().Add(-48 * time.Hour), Size: 7_800_000,
+	old := store.Image{ID: store.DigestOf("old"), Created: time.Now().Add(-48 * time.Hour), Size: 7_800_000,
 		Names:   []string{"docker.io/library/alpine:3.20", "127.0.0.1:5000/a/b:1"},
-		Digests: []string{"docker.io/library/alpine@" + string(digest.FromString("m"))}}
-	bare := store.Image{ID: digest.FromString("new"), Created: time.Now()}
+		Digests: []string{"docker.io/library/alpine@" + string(store.DigestOf("m"))}}
+	bare := store.Image{ID: store.DigestOf("new"), Created: time.Now()}
 	rows := imageRows([]store.Image{old, bare}, false)
 	var got []string
 	for _, r := range rows {
 		got = append(got, strings.Join([]string{r.Repository, r.Tag, r.Digest, r.ID, r.CreatedSince, r.Size}, " "))
 	}
 	want := []string{
-		"<none> <none> <none> " + bare.ID.Encoded()[:12] + " Less than a second ago 0B",
-		"alpine 3.20 " + string(digest.FromString("m")) + " " + old.ID.Encoded()[:12] + " 2 days ago 7.8MB",
-		"127.0.0.1:5000/a/b 1 <none> " + old.ID.Encoded()[:12] + " 2 days ago 7.8MB",
+		"<none> <none> <none> " + bare.ID.Hex()[:12] + " Less than a second ago 0B",
+		"alpine 3.20 " + string(store.DigestOf("m")) + " " + old.ID.Hex()[:12] + " 2 days ago 7.8MB",
+		"127.0.0.1:5000/a/b 1 <none> " + old.ID.Hex()[:12] + " 2 days ago 7.8MB",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -164,8 +162,8 @@ func TestInspectTemplates(t *testing.T) {
 // pulled plays a pull of two layers, one of which is there already.
 func pulled(p pull.Progress) {
 	name, _ := image.Parse("127.0.0.1:5000/alpine:3.20")
-	a, b := digest.FromString("a"), digest.FromString("b")
-	p.Begin(name, []v1.Descriptor{{Digest: a, Size: 1000}, {Digest: b, Size: 2000}})
+	a, b := store.DigestOf("a"), store.DigestOf("b")
+	p.Begin(name, []store.Descriptor{{Digest: a, Size: 1000}, {Digest: b, Size: 2000}})
 	p.Layer(a, pull.Exists)
 	p.Layer(b, pull.Waiting)
 	p.Layer(b, pull.Fetching)
@@ -173,11 +171,11 @@ func pulled(p pull.Progress) {
 	p.Bytes(b, 1500)
 	p.Layer(b, pull.Unpacking)
 	p.Layer(b, pull.Complete)
-	p.Layer(digest.FromString("unheard of"), pull.Fetching)
+	p.Layer(store.DigestOf("unheard of"), pull.Fetching)
 }
 
 func TestProgressLines(t *testing.T) {
-	a, b := short(digest.FromString("a")), short(digest.FromString("b"))
+	a, b := short(store.DigestOf("a")), short(store.DigestOf("b"))
 	var out bytes.Buffer
 	p := &lines{to: &out}
 	pulled(p)

@@ -8,13 +8,12 @@ import (
 	"os"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"minict/image"
 	"minict/image/pull"
+	"minict/store"
 )
 
 // progress shows a pull: bars on a terminal, lines elsewhere.
@@ -39,7 +38,7 @@ type lines struct {
 	to io.Writer
 }
 
-func (l *lines) Begin(name image.Name, layers []v1.Descriptor) {
+func (l *lines) Begin(name image.Name, layers []store.Descriptor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fmt.Fprintf(l.to, "%s: Pulling from %s\n", tagOf(name), name.Path)
@@ -48,7 +47,7 @@ func (l *lines) Begin(name image.Name, layers []v1.Descriptor) {
 	}
 }
 
-func (l *lines) Layer(blob digest.Digest, s pull.State) {
+func (l *lines) Layer(blob store.Digest, s pull.State) {
 	if s != pull.Exists && s != pull.Complete {
 		return // of interest only while it lasts
 	}
@@ -57,8 +56,8 @@ func (l *lines) Layer(blob digest.Digest, s pull.State) {
 	fmt.Fprintf(l.to, "%s: %s\n", short(blob), s)
 }
 
-func (l *lines) Bytes(digest.Digest, int64) {}
-func (l *lines) end(bool)                   {}
+func (l *lines) Bytes(store.Digest, int64) {}
+func (l *lines) end(bool)                  {}
 
 // bars draws a bar for each layer.
 type bars struct {
@@ -66,7 +65,7 @@ type bars struct {
 
 	mu     sync.Mutex
 	pool   *mpb.Progress
-	layers map[digest.Digest]*bar
+	layers map[store.Digest]*bar
 }
 
 type bar struct {
@@ -82,12 +81,12 @@ func (b *bar) text() string {
 	return b.state.String()
 }
 
-func (b *bars) Begin(name image.Name, layers []v1.Descriptor) {
+func (b *bars) Begin(name image.Name, layers []store.Descriptor) {
 	fmt.Fprintf(b.to, "%s: Pulling from %s\n", tagOf(name), name.Path)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pool = mpb.New(mpb.WithOutput(b.to), mpb.WithWidth(40))
-	b.layers = make(map[digest.Digest]*bar)
+	b.layers = make(map[store.Digest]*bar)
 	for _, d := range layers {
 		l := &bar{size: d.Size}
 		l.Bar = b.pool.AddBar(d.Size,
@@ -101,13 +100,13 @@ func (b *bars) Begin(name image.Name, layers []v1.Descriptor) {
 	}
 }
 
-func (b *bars) layer(d digest.Digest) *bar {
+func (b *bars) layer(d store.Digest) *bar {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.layers[d]
 }
 
-func (b *bars) Layer(blob digest.Digest, s pull.State) {
+func (b *bars) Layer(blob store.Digest, s pull.State) {
 	l := b.layer(blob)
 	if l == nil {
 		return
@@ -121,7 +120,7 @@ func (b *bars) Layer(blob digest.Digest, s pull.State) {
 }
 
 // Bytes leaves the last byte to Layer: a bar that is full says Complete.
-func (b *bars) Bytes(blob digest.Digest, n int64) {
+func (b *bars) Bytes(blob store.Digest, n int64) {
 	if l := b.layer(blob); l != nil {
 		l.SetCurrent(min(l.Current()+n, l.size-1))
 	}
@@ -147,4 +146,4 @@ func tagOf(n image.Name) string {
 }
 
 // short is the digest's first twelve digits.
-func short(d digest.Digest) string { return d.Encoded()[:12] }
+func short(d store.Digest) string { return d.Hex()[:12] }

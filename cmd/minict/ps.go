@@ -236,6 +236,6 @@ func ancestorFilter(v string) (func(container.Summary) bool, error) {
 		if s.ImageID == "" {
 			return s.Image == v
 		}
-		return familiar(s.Image) == familiar(v) || id != "" && strings.HasPrefix(s.ImageID.Encoded(), id)
+		return familiar(s.Image) == familiar(v) || id != "" && strings.HasPrefix(s.ImageID.Hex(), id)
 	}, nil
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"minict/container"
 	"minict/image"
+	"minict/store"
 )
 
 func (a *app) rmiCommand() *cobra.Command {
@@ -62,7 +62,7 @@ func users(ctx context.Context, m *container.Manager) ([]image.User, error) {
 	for _, s := range list {
 		running[s.ID] = true
 	}
-	var layers []digest.Digest
+	var layers []store.Digest
 	for key := range claims.Layers {
 		layers = append(layers, key)
 	}

@@ -38,8 +38,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"minict/store"
 )
 
 var (
@@ -81,8 +82,8 @@ type Options struct {
 
 // Result says what a tar was.
 type Result struct {
-	DiffID        digest.Digest // of the whole tar, with what trails its end
-	Size          int64         // bytes of file content written, a replaced file's too
+	DiffID        store.Digest // of the whole tar, with what trails its end
+	Size          int64        // bytes of file content written, a replaced file's too
 	SelfContained bool
 }
 

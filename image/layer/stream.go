@@ -8,7 +8,7 @@ import (
 	"hash"
 	"io"
 
-	"github.com/opencontainers/go-digest"
+	"minict/store"
 )
 
 const (
@@ -136,9 +136,9 @@ func (s *stream) wait(ctx context.Context) {
 }
 
 // digest is that of all bytes of a stream that was read to its end.
-func (s *stream) digest() digest.Digest {
+func (s *stream) digest() store.Digest {
 	<-s.ended
-	return digest.NewDigest(digest.SHA256, s.sum)
+	return store.NewDigest(store.SHA256, s.sum)
 }
 
 const blockSize = 512 // of a tar, tar(5)

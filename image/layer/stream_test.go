@@ -12,7 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/opencontainers/go-digest"
+	"minict/store"
 )
 
 func TestLimits(t *testing.T) {
@@ -109,7 +109,7 @@ func TestDigest(t *testing.T) {
 		s := newSandbox(t)
 		res, err := s.unpack(data, Options{})
 		must(t, err)
-		if res.DiffID != digest.FromBytes(data) {
+		if res.DiffID != store.DigestOf(data) {
 			t.Errorf("%s: digest %s", name, res.DiffID)
 		}
 		s.shapes(map[string]string{"y": "-"})
@@ -162,7 +162,7 @@ func TestReaderFails(t *testing.T) {
 	for _, r := range []io.Reader{iotest.OneByteReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {
 		res, err := Unpack(context.Background(), r, Options{Root: root})
 		must(t, err)
-		if res.DiffID != digest.FromBytes(data) {
+		if res.DiffID != store.DigestOf(data) {
 			t.Errorf("digest %s", res.DiffID)
 		}
 	}

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	server "github.com/google/go-containerregistry/pkg/registry"
-	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"minict/image"
@@ -92,20 +90,20 @@ func (h *hub) put(path, mediaType string, body []byte) {
 	}
 }
 
-func (h *hub) putBlob(repo, mediaType string, data []byte) v1.Descriptor {
+func (h *hub) putBlob(repo, mediaType string, data []byte) store.Descriptor {
 	h.t.Helper()
-	d := digest.FromBytes(data)
+	d := store.DigestOf(data)
 	h.put("/v2/"+repo+"/blobs/uploads/?digest="+string(d), "application/octet-stream", data)
-	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
+	return store.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
 }
 
-func (h *hub) putDocument(repo, reference, mediaType string, doc any) v1.Descriptor {
+func (h *hub) putDocument(repo, reference, mediaType string, doc any) store.Descriptor {
 	h.t.Helper()
 	raw, err := json.Marshal(doc)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	d := store.Descriptor{MediaType: mediaType, Digest: store.DigestOf(raw), Size: int64(len(raw))}
 	if reference == "" {
 		reference = string(d.Digest)
 	}
@@ -116,26 +114,26 @@ func (h *hub) putDocument(repo, reference, mediaType string, doc any) v1.Descrip
 // made is an image to push, with what a test may want to spoil before.
 type made struct {
 	layers   [][]tar.Header // each file's content is its name
-	platform v1.Platform
-	config   func(*v1.Image)
-	manifest func(*v1.Manifest)
+	platform store.Platform
+	config   func(*store.ImageConfig)
+	manifest func(*imageManifest)
 	pack     string // media type of the layers; gzip if empty
 }
 
 // push makes the image and gives its manifest's descriptor, with the platform.
 // With an empty tag it is there by its digest alone.
-func (h *hub) push(repo, tag string, m made) (v1.Descriptor, v1.Manifest) {
+func (h *hub) push(repo, tag string, m made) (store.Descriptor, imageManifest) {
 	h.t.Helper()
 	if m.platform.OS == "" {
 		m.platform = image.HostPlatform()
 	}
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	config := v1.Image{Created: &when, Platform: m.platform, RootFS: v1.RootFS{Type: "layers"}}
+	config := store.ImageConfig{Created: &when, Platform: m.platform, RootFS: store.RootFS{Type: "layers"}}
 	config.Config.Cmd = []string{"/bin/sh"}
-	manifest := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
+	manifest := imageManifest{SchemaVersion: 2, MediaType: v1.MediaTypeImageManifest}
 	for _, entries := range m.layers {
 		plain := makeTar(h.t, entries)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, store.DigestOf(plain))
 		blob, mediaType := plain, m.pack
 		if mediaType == "" {
 			blob, mediaType = zip(h.t, plain), v1.MediaTypeImageLayerGzip
@@ -158,10 +156,10 @@ func (h *hub) push(repo, tag string, m made) (v1.Descriptor, v1.Manifest) {
 	return d, manifest
 }
 
-func (h *hub) pushIndex(repo, tag string, manifests ...v1.Descriptor) v1.Descriptor {
+func (h *hub) pushIndex(repo, tag string, manifests ...store.Descriptor) store.Descriptor {
 	h.t.Helper()
-	return h.putDocument(repo, tag, v1.MediaTypeImageIndex, v1.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: manifests,
+	return h.putDocument(repo, tag, v1.MediaTypeImageIndex, imageIndex{
+		SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex, Manifests: manifests,
 	})
 }
 
@@ -263,24 +261,24 @@ func read(t *testing.T, s *store.Store, l store.Layer, name string) string {
 // recorder is a Progress.
 type recorder struct {
 	mu     sync.Mutex
-	layers []v1.Descriptor
-	states map[digest.Digest][]State
-	bytes  map[digest.Digest]int64
+	layers []store.Descriptor
+	states map[store.Digest][]State
+	bytes  map[store.Digest]int64
 }
 
 func newRecorder() *recorder {
-	return &recorder{states: map[digest.Digest][]State{}, bytes: map[digest.Digest]int64{}}
+	return &recorder{states: map[store.Digest][]State{}, bytes: map[store.Digest]int64{}}
 }
 
-func (r *recorder) Begin(_ image.Name, layers []v1.Descriptor) { r.layers = layers }
+func (r *recorder) Begin(_ image.Name, layers []store.Descriptor) { r.layers = layers }
 
-func (r *recorder) Layer(d digest.Digest, s State) {
+func (r *recorder) Layer(d store.Digest, s State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.states[d] = append(r.states[d], s)
 }
 
-func (r *recorder) Bytes(d digest.Digest, n int64) {
+func (r *recorder) Bytes(d store.Digest, n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes[d] += n

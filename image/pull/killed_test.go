@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-
 	"minict/store"
 )
 
@@ -94,7 +92,7 @@ type waiting struct {
 	reached chan bool
 }
 
-func (w *waiting) Layer(_ digest.Digest, s State) {
+func (w *waiting) Layer(_ store.Digest, s State) {
 	if s == Waiting {
 		w.once.Do(func() { close(w.reached) })
 	}

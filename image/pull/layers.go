@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"minict/image"
@@ -26,11 +24,11 @@ const parallel = 4
 // looked up, the others fetched and unpacked side by side in one pass each;
 // those that turn out to need the layers below them are unpacked again at the
 // end, from the blobs that came, the lowest first.
-func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []digest.Digest) ([]store.Layer, error) {
+func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []store.Digest) ([]store.Layer, error) {
 	blobs := p.manifest.Layers
 	stacks := stackKeys(diffIDs)
 	layers := make([]store.Layer, len(blobs))
-	first := make(map[digest.Digest]int) // where a blob is in the image for the first time
+	first := make(map[store.Digest]int) // where a blob is in the image for the first time
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, blob := range blobs {
@@ -73,8 +71,8 @@ func (p *pull) unpack(ctx context.Context, in *store.Ingest, diffIDs []digest.Di
 
 // layer brings one layer into the ingest. Without an error and without a Key
 // its blob is there, and it needs its parents.
-func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
-	for _, key := range []digest.Digest{diffID, stack} {
+func (p *pull) layer(ctx context.Context, in *store.Ingest, blob store.Descriptor, diffID, stack store.Digest, parents []string) (store.Layer, error) {
+	for _, key := range []store.Digest{diffID, stack} {
 		l, ok, err := in.HaveLayer(ctx, key, blob.Digest)
 		if err != nil {
 			return store.Layer{}, err
@@ -94,7 +92,7 @@ func (p *pull) layer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, 
 }
 
 // fetchLayer is the one pass: network, blob file, decompression, directory.
-func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
+func (p *pull) fetchLayer(ctx context.Context, in *store.Ingest, blob store.Descriptor, diffID, stack store.Digest, parents []string) (store.Layer, error) {
 	body, err := p.open(ctx, blob)
 	if err != nil {
 		return store.Layer{}, err
@@ -139,7 +137,7 @@ func blame(ctx context.Context, rest io.Reader, err error) error {
 }
 
 // onParents unpacks a layer whose blob is in the ingest over those below it.
-func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob v1.Descriptor, diffID, stack digest.Digest, below []store.Layer) (store.Layer, error) {
+func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob store.Descriptor, diffID, stack store.Digest, below []store.Layer) (store.Layer, error) {
 	p.progress.Layer(blob.Digest, Unpacking)
 	parents := make([]string, 0, len(below))
 	for i := len(below) - 1; i >= 0; i-- {
@@ -159,7 +157,7 @@ func (p *pull) onParents(ctx context.Context, in *store.Ingest, blob v1.Descript
 
 // kept opens a blob that the ingest has, or else the store. Where an ingest
 // keeps it is drawn in the store's package comment.
-func (p *pull) kept(in *store.Ingest, d digest.Digest) (*os.File, error) {
+func (p *pull) kept(in *store.Ingest, d store.Digest) (*os.File, error) {
 	tmp, err := in.NewLayer()
 	if err != nil {
 		return nil, err
@@ -176,7 +174,7 @@ func (p *pull) kept(in *store.Ingest, d digest.Digest) (*os.File, error) {
 // apply unpacks r to a new layer directory, checks the DiffID and commits the
 // layer to the ingest, under its DiffID or, if it needed parents, under stack.
 // The size of a layer is checked by who reads the blob.
-func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob v1.Descriptor, diffID, stack digest.Digest, parents []string) (store.Layer, error) {
+func (p *pull) apply(ctx context.Context, in *store.Ingest, r io.Reader, blob store.Descriptor, diffID, stack store.Digest, parents []string) (store.Layer, error) {
 	dir, err := in.NewLayer()
 	if err != nil {
 		return store.Layer{}, err

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"minict/image"
@@ -29,29 +28,45 @@ const (
 	ociForeign   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 )
 
+// imageIndex offers one image for several platforms, imageManifest says what
+// an image for one consists of (OCI image specification, image-index.md and
+// manifest.md).
+type imageIndex struct {
+	SchemaVersion int                `json:"schemaVersion"`
+	MediaType     string             `json:"mediaType,omitempty"`
+	Manifests     []store.Descriptor `json:"manifests"`
+}
+
+type imageManifest struct {
+	SchemaVersion int                `json:"schemaVersion"`
+	MediaType     string             `json:"mediaType,omitempty"`
+	Config        store.Descriptor   `json:"config"`
+	Layers        []store.Descriptor `json:"layers"`
+}
+
 // decodeIndex reads an index, decodeManifest a manifest. Both are strict about
 // which of the two it is: a document that could be read as either is read by
 // two programs as two images (CVE-2021-41190).
-func decodeIndex(doc registry.Document) (v1.Index, error) {
-	var index v1.Index
+func decodeIndex(doc registry.Document) (imageIndex, error) {
+	var index imageIndex
 	if err := decodeDocument(doc, "manifests", &index, &index.MediaType, &index.SchemaVersion); err != nil {
-		return v1.Index{}, err
+		return imageIndex{}, err
 	}
 	for _, m := range index.Manifests {
 		if err := checkDescriptor(m, registry.MaxManifest); err != nil {
-			return v1.Index{}, fmt.Errorf("index %s: %w", doc.Descriptor.Digest, err)
+			return imageIndex{}, fmt.Errorf("index %s: %w", doc.Descriptor.Digest, err)
 		}
 	}
 	return index, nil
 }
 
-func decodeManifest(doc registry.Document) (v1.Manifest, error) {
-	var m v1.Manifest
+func decodeManifest(doc registry.Document) (imageManifest, error) {
+	var m imageManifest
 	if err := decodeDocument(doc, "layers", &m, &m.MediaType, &m.SchemaVersion); err != nil {
-		return v1.Manifest{}, err
+		return imageManifest{}, err
 	}
 	if err := checkManifest(m); err != nil {
-		return v1.Manifest{}, fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
+		return imageManifest{}, fmt.Errorf("manifest %s: %w", doc.Descriptor.Digest, err)
 	}
 	return m, nil
 }
@@ -107,7 +122,7 @@ func isIndex(mediaType string) bool {
 	return mediaType == v1.MediaTypeImageIndex || mediaType == registry.DockerIndex
 }
 
-func checkManifest(m v1.Manifest) error {
+func checkManifest(m imageManifest) error {
 	switch m.Config.MediaType {
 	case v1.MediaTypeImageConfig, dockerConfig:
 	default:
@@ -143,7 +158,7 @@ func isLayer(mediaType string) bool {
 // checkDescriptor checks the digest, which becomes part of a path, and the
 // size. The URLs in it are never used: that a manifest could send its reader
 // to any host was CVE-2020-15157.
-func checkDescriptor(d v1.Descriptor, most int64) error {
+func checkDescriptor(d store.Descriptor, most int64) error {
 	if err := store.ValidDigest(d.Digest); err != nil {
 		return fmt.Errorf("%w: %w", image.ErrCorrupt, err)
 	}
@@ -157,11 +172,11 @@ func checkDescriptor(d v1.Descriptor, most int64) error {
 // ChainID (image-spec, config.md, "Layer ChainID"). Only the lowest layer's is
 // not its ChainID, which is its DiffID and means a self-contained layer: the
 // same layer over another one would be taken for it.
-func stackKeys(diffIDs []digest.Digest) []digest.Digest {
-	keys := make([]digest.Digest, len(diffIDs))
-	var chain digest.Digest
+func stackKeys(diffIDs []store.Digest) []store.Digest {
+	keys := make([]store.Digest, len(diffIDs))
+	var chain store.Digest
 	for i, d := range diffIDs {
-		keys[i] = digest.FromString(string(chain) + " " + string(d))
+		keys[i] = store.DigestOf(string(chain) + " " + string(d))
 		chain = keys[i]
 		if i == 0 {
 			chain = d

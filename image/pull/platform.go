@@ -5,15 +5,14 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/image"
+	"minict/store"
 )
 
 // pick chooses from an index the manifest for the platform that fits best;
 // among equals the first. ref is the image's name for the error.
-func pick(index v1.Index, want v1.Platform, ref string) (v1.Descriptor, error) {
-	best, found := -1, v1.Descriptor{}
+func pick(index imageIndex, want store.Platform, ref string) (store.Descriptor, error) {
+	best, found := -1, store.Descriptor{}
 	for _, m := range index.Manifests {
 		if m.Platform == nil {
 			continue
@@ -23,14 +22,14 @@ func pick(index v1.Index, want v1.Platform, ref string) (v1.Descriptor, error) {
 		}
 	}
 	if best < 0 {
-		return v1.Descriptor{}, image.Because(image.ErrPlatform, "%s: no matching manifest for %s in the manifest list entries%s", ref,
+		return store.Descriptor{}, image.Because(image.ErrPlatform, "%s: no matching manifest for %s in the manifest list entries%s", ref,
 			image.FormatPlatform(want), offers(index))
 	}
 	return found, nil
 }
 
 // offers lists some of the platforms that are there.
-func offers(index v1.Index) string {
+func offers(index imageIndex) string {
 	var names []string
 	for _, m := range index.Manifests {
 		if m.Platform == nil || m.Platform.OS == "unknown" || len(names) == 10 {

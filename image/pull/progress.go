@@ -1,10 +1,8 @@
 package pull
 
 import (
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/image"
+	"minict/store"
 )
 
 // State is how far a layer is.
@@ -41,16 +39,16 @@ func (s State) String() string {
 type Progress interface {
 	// Begin comes once, when the layers are known; the lowest is the first.
 	// Each digest is there once.
-	Begin(name image.Name, layers []v1.Descriptor)
+	Begin(name image.Name, layers []store.Descriptor)
 	// Layer says that the layer whose blob has the digest entered a state.
-	Layer(blob digest.Digest, state State)
+	Layer(blob store.Digest, state State)
 	// Bytes says that n more bytes of the blob have come.
-	Bytes(blob digest.Digest, n int64)
+	Bytes(blob store.Digest, n int64)
 }
 
 // silent is the Progress of who wants none.
 type silent struct{}
 
-func (silent) Begin(image.Name, []v1.Descriptor) {}
-func (silent) Layer(digest.Digest, State)        {}
-func (silent) Bytes(digest.Digest, int64)        {}
+func (silent) Begin(image.Name, []store.Descriptor) {}
+func (silent) Layer(store.Digest, State)            {}
+func (silent) Bytes(store.Digest, int64)            {}

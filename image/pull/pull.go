@@ -11,9 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"minict/image"
 	"minict/image/registry"
 	"minict/store"
@@ -39,8 +36,8 @@ type PullOptions struct {
 type PullResult struct {
 	Name   image.Name
 	Image  store.Image
-	Digest digest.Digest // what the reference named in the registry: an index or a manifest
-	New    bool          // the name meant nothing or another image before
+	Digest store.Digest // what the reference named in the registry: an index or a manifest
+	New    bool         // the name meant nothing or another image before
 }
 
 // Status is the last line of Docker's pull but one.
@@ -85,15 +82,15 @@ func (c *Client) Pull(ctx context.Context, ref string, o PullOptions) (PullResul
 type pull struct {
 	*Client
 	name     image.Name
-	want     v1.Platform
+	want     store.Platform
 	progress Progress
 
 	// What resolve found out.
 	sources  []*registry.Repository // where to get blobs, in order
-	top      digest.Digest          // what the reference named
+	top      store.Digest           // what the reference named
 	document registry.Document      // the platform's manifest
-	manifest v1.Manifest
-	platform *v1.Platform // what an index says of the manifest
+	manifest imageManifest
+	platform *store.Platform // what an index says of the manifest
 }
 
 // resolve turns the reference into a manifest at the first place that has
@@ -204,7 +201,7 @@ func (p *pull) run(ctx context.Context) (PullResult, error) {
 }
 
 // before is the image that the name means now, empty if none.
-func (p *pull) before(ctx context.Context) (id digest.Digest, err error) {
+func (p *pull) before(ctx context.Context) (id store.Digest, err error) {
 	err = p.Store.View(ctx, func(tx *store.Tx) error {
 		img, err := tx.ByName(p.name.Stored())
 		if errors.Is(err, store.ErrNotFound) {
@@ -217,10 +214,10 @@ func (p *pull) before(ctx context.Context) (id digest.Digest, err error) {
 }
 
 // layers are the blobs of the manifest's layers, each once.
-func (p *pull) layers() []v1.Descriptor {
-	var layers []v1.Descriptor
+func (p *pull) layers() []store.Descriptor {
+	var layers []store.Descriptor
 	for _, l := range p.manifest.Layers {
-		if !slices.ContainsFunc(layers, func(have v1.Descriptor) bool { return have.Digest == l.Digest }) {
+		if !slices.ContainsFunc(layers, func(have store.Descriptor) bool { return have.Digest == l.Digest }) {
 			layers = append(layers, l)
 		}
 	}
@@ -283,7 +280,7 @@ func (p *pull) whole(img store.Image) bool {
 
 // fetch brings what is missing into an ingest and publishes it.
 func (p *pull) fetch(ctx context.Context) (store.Image, error) {
-	var blobs []digest.Digest
+	var blobs []store.Digest
 	for _, l := range append(p.layers(), p.manifest.Config) {
 		blobs = append(blobs, l.Digest)
 		p.progress.Layer(l.Digest, Waiting)
@@ -350,7 +347,7 @@ func (p *pull) fill(ctx context.Context, in *store.Ingest) (store.Image, error) 
 }
 
 // created is when the image was made, by its own word.
-func created(config v1.Image) time.Time {
+func created(config store.ImageConfig) time.Time {
 	if config.Created == nil {
 		return time.Time{}
 	}
@@ -358,20 +355,20 @@ func created(config v1.Image) time.Time {
 }
 
 // config brings the image's config into the ingest and reads it.
-func (p *pull) config(ctx context.Context, in *store.Ingest) (v1.Image, error) {
+func (p *pull) config(ctx context.Context, in *store.Ingest) (store.ImageConfig, error) {
 	d := p.manifest.Config
 	blob, err := p.open(ctx, d)
 	if err != nil {
-		return v1.Image{}, err
+		return store.ImageConfig{}, err
 	}
 	defer blob.Close()
 	raw, err := io.ReadAll(blob)
 	if err != nil {
-		return v1.Image{}, err
+		return store.ImageConfig{}, err
 	}
 	config, err := image.DecodeConfig(d.Digest, raw)
 	if err != nil {
-		return v1.Image{}, err
+		return store.ImageConfig{}, err
 	}
 	return config, in.PutBlob(ctx, d, raw)
 }
@@ -379,7 +376,7 @@ func (p *pull) config(ctx context.Context, in *store.Ingest) (v1.Image, error) {
 // checkPlatform says for which platform the image is. An index is believed,
 // since there are images whose config keeps the word of the machine that
 // built them; without one the config has to be.
-func (p *pull) checkPlatform(config v1.Image) (v1.Platform, error) {
+func (p *pull) checkPlatform(config store.ImageConfig) (store.Platform, error) {
 	have := config.Platform
 	switch {
 	case p.platform != nil:
@@ -387,18 +384,18 @@ func (p *pull) checkPlatform(config v1.Image) (v1.Platform, error) {
 	case have.Architecture == "":
 		have = p.want
 	case !image.Runs(p.want, have):
-		return v1.Platform{}, p.wrongPlatform(have)
+		return store.Platform{}, p.wrongPlatform(have)
 	}
 	return image.NormalizePlatform(have), nil
 }
 
-func (p *pull) wrongPlatform(have v1.Platform) error {
+func (p *pull) wrongPlatform(have store.Platform) error {
 	return image.Because(image.ErrPlatform, "image %s is for %s and not for %s",
 		p.name.Familiar(), image.Clip(image.FormatPlatform(image.NormalizePlatform(have))), image.FormatPlatform(p.want))
 }
 
 // open opens a blob at the first source that has it.
-func (p *pull) open(ctx context.Context, d v1.Descriptor) (*registry.Blob, error) {
+func (p *pull) open(ctx context.Context, d store.Descriptor) (*registry.Blob, error) {
 	for i, source := range p.sources {
 		blob, err := source.Blob(ctx, d)
 		if err == nil {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"minict/image"
@@ -40,10 +39,10 @@ func pullFrom(t *testing.T, c *Client, ref string) PullResult {
 func TestPull(t *testing.T) {
 	watchdog(t)
 	h, c := newHub(t), newClient(t)
-	arm, _ := h.push("lib/thing", "", made{layers: [][]tar.Header{base}, platform: v1.Platform{OS: "linux", Architecture: "s390x"}})
+	arm, _ := h.push("lib/thing", "", made{layers: [][]tar.Header{base}, platform: store.Platform{OS: "linux", Architecture: "s390x"}})
 	own, manifest := h.push("lib/thing", "", made{layers: [][]tar.Header{base, top}})
 	attestation := arm
-	attestation.Platform = &v1.Platform{OS: "unknown", Architecture: "unknown"}
+	attestation.Platform = &store.Platform{OS: "unknown", Architecture: "unknown"}
 	index := h.pushIndex("lib/thing", "1.0", attestation, arm, own)
 	ref := h.host() + "/lib/thing:1.0"
 	progress := newRecorder()
@@ -110,12 +109,12 @@ func TestPullByDigest(t *testing.T) {
 	if r := pullFrom(t, c, h.host()+"/thing:1"); r.Image.ID == "" || len(r.Image.Names) != 2 || len(r.Image.Digests) != 1 {
 		t.Errorf("image %+v", r.Image)
 	}
-	for _, ref := range []string{byDigest, h.host() + "/thing:1", string(r.Image.ID), r.Image.ID.Encoded(), image.ShortID(r.Image.ID)} {
+	for _, ref := range []string{byDigest, h.host() + "/thing:1", string(r.Image.ID), r.Image.ID.Hex(), image.ShortID(r.Image.ID)} {
 		if img, _, err := local(c).Resolve(t.Context(), ref); err != nil || img.ID != r.Image.ID {
 			t.Errorf("resolve %s: %v, %v", ref, img.ID, err)
 		}
 	}
-	wrong := digest.FromString("wrong")
+	wrong := store.DigestOf("wrong")
 	_, err := c.Pull(t.Context(), h.host()+"/thing@"+string(wrong), PullOptions{})
 	if !errors.Is(err, image.ErrUnknown) {
 		t.Errorf("unknown digest: %v", err)
@@ -154,8 +153,8 @@ func TestTagMoves(t *testing.T) {
 
 func TestPullPlatform(t *testing.T) {
 	h, c := newHub(t), newClient(t)
-	var entries []v1.Descriptor
-	want := map[string]digest.Digest{}
+	var entries []store.Descriptor
+	want := map[string]store.Digest{}
 	for _, p := range []string{"linux/arm/v5", "linux/arm/v6", "linux/arm64", "linux/amd64", "linux/amd64/v3", "linux/386"} {
 		platform, err := image.ParsePlatform(p)
 		if err != nil {
@@ -177,7 +176,7 @@ func TestPullPlatform(t *testing.T) {
 			t.Errorf("%s: %s, %v, want that for %s", asked, image.FormatPlatform(r.Image.Platform), err, got)
 		}
 	}
-	h.push("one", "latest", made{layers: [][]tar.Header{base}, platform: v1.Platform{OS: "linux", Architecture: "s390x"}})
+	h.push("one", "latest", made{layers: [][]tar.Header{base}, platform: store.Platform{OS: "linux", Architecture: "s390x"}})
 	for asked, text := range map[string]string{
 		"linux/riscv64": "no matching manifest for linux/riscv64 in the manifest list entries",
 		"windows/amd64": "Linux images only",
@@ -234,8 +233,8 @@ func TestSharedLayers(t *testing.T) {
 	checkStore(t, c.Store, 2*2+3, 3)
 
 	// The config of c claims the layers of a, but its blobs are others.
-	_, stolen := h.push("c", "latest", made{layers: [][]tar.Header{top}, config: func(i *v1.Image) {
-		i.RootFS.DiffIDs = []digest.Digest{digest.FromBytes(makeTar(t, base))}
+	_, stolen := h.push("c", "latest", made{layers: [][]tar.Header{top}, config: func(i *store.ImageConfig) {
+		i.RootFS.DiffIDs = []store.Digest{store.DigestOf(makeTar(t, base))}
 	}})
 	_, err := c.Pull(t.Context(), h.host()+"/c", PullOptions{})
 	if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), "wrong DiffID") {
@@ -259,7 +258,7 @@ func TestNeedsParents(t *testing.T) {
 		c.Progress = progress
 		img := pullFrom(t, c, h.host()+"/"+repo).Image
 		for i, l := range img.Layers {
-			if l.DiffID != digest.FromBytes(makeTar(t, bare)) {
+			if l.DiffID != store.DigestOf(makeTar(t, bare)) {
 				continue
 			}
 			if l.Key == l.DiffID {
@@ -309,7 +308,7 @@ func TestLayerFormats(t *testing.T) {
 // TestForeignURLs: the addresses in a descriptor are not looked at.
 func TestForeignURLs(t *testing.T) {
 	h, bait, c := newHub(t), newHub(t), newClient(t)
-	h.push("thing", "latest", made{layers: [][]tar.Header{base}, manifest: func(m *v1.Manifest) {
+	h.push("thing", "latest", made{layers: [][]tar.Header{base}, manifest: func(m *imageManifest) {
 		m.Layers[0].MediaType = ociForeign + "+gzip"
 		m.Layers[0].URLs = []string{bait.URL + "/layer"}
 	}})
@@ -387,27 +386,27 @@ func TestPullBad(t *testing.T) {
 		text  string
 	}{
 		"leaves its directory": {made{layers: [][]tar.Header{base, {file("../../escape")}}}, nil, "escape"},
-		"DiffID":               {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[1] = digest.FromString("x") }}, image.ErrCorrupt, "wrong DiffID"},
-		"few diff_ids":         {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs = i.RootFS.DiffIDs[1:] }}, image.ErrCorrupt, "1 diff_ids for 2 layers"},
-		"no diff_id":           {made{layers: two, config: func(i *v1.Image) { i.RootFS.DiffIDs[0] = "../../x" }}, image.ErrCorrupt, "digest"},
-		"rootfs type":          {made{layers: two, config: func(i *v1.Image) { i.RootFS.Type = "windows" }}, image.ErrCorrupt, "rootfs"},
-		"two diff_ids": {made{layers: [][]tar.Header{base, base}, config: func(i *v1.Image) {
-			i.RootFS.DiffIDs[1] = digest.FromString("x")
+		"DiffID":               {made{layers: two, config: func(i *store.ImageConfig) { i.RootFS.DiffIDs[1] = store.DigestOf("x") }}, image.ErrCorrupt, "wrong DiffID"},
+		"few diff_ids":         {made{layers: two, config: func(i *store.ImageConfig) { i.RootFS.DiffIDs = i.RootFS.DiffIDs[1:] }}, image.ErrCorrupt, "1 diff_ids for 2 layers"},
+		"no diff_id":           {made{layers: two, config: func(i *store.ImageConfig) { i.RootFS.DiffIDs[0] = "../../x" }}, image.ErrCorrupt, "digest"},
+		"rootfs type":          {made{layers: two, config: func(i *store.ImageConfig) { i.RootFS.Type = "windows" }}, image.ErrCorrupt, "rootfs"},
+		"two diff_ids": {made{layers: [][]tar.Header{base, base}, config: func(i *store.ImageConfig) {
+			i.RootFS.DiffIDs[1] = store.DigestOf("x")
 		}}, image.ErrCorrupt, "two diff_ids"},
-		"layer size":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Size++ }}, image.ErrCorrupt, "wrong size"},
-		"config size":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size-- }}, image.ErrCorrupt, "wrong size"},
-		"huge config":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Size = maxConfig + 1 }}, image.ErrCorrupt, "size"},
-		"huge layer":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = maxBlob + 1 }}, image.ErrCorrupt, "size"},
-		"negative layer":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Size = -1 }}, image.ErrCorrupt, "size"},
-		"layer digest":    {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].Digest = "sha256:../../x" }}, image.ErrCorrupt, "digest"},
-		"layer type":      {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = "text/plain" }}, image.ErrCorrupt, "media type"},
-		"compression":     {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = v1.MediaTypeImageLayerZstd }}, nil, "zstd"},
-		"no image":        {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.MediaType = "application/vnd.cncf.helm.config.v1+json" }}, nil, "no container image"},
-		"schema version":  {made{layers: two, manifest: func(m *v1.Manifest) { m.SchemaVersion = 1 }}, image.ErrCorrupt, "schema version"},
-		"calls itself":    {made{layers: two, manifest: func(m *v1.Manifest) { m.MediaType = v1.MediaTypeImageIndex }}, image.ErrCorrupt, "calls it"},
-		"too many layers": {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 300) }}, image.ErrCorrupt, "600 layers"},
-		"missing layer":   {made{layers: two, manifest: func(m *v1.Manifest) { m.Layers[1].Digest = digest.FromString("gone") }}, image.ErrUnknown, "does not have it"},
-		"missing config":  {made{layers: two, manifest: func(m *v1.Manifest) { m.Config.Digest = digest.FromString("gone") }}, image.ErrUnknown, "does not have it"},
+		"layer size":      {made{layers: two, manifest: func(m *imageManifest) { m.Layers[1].Size++ }}, image.ErrCorrupt, "wrong size"},
+		"config size":     {made{layers: two, manifest: func(m *imageManifest) { m.Config.Size-- }}, image.ErrCorrupt, "wrong size"},
+		"huge config":     {made{layers: two, manifest: func(m *imageManifest) { m.Config.Size = maxConfig + 1 }}, image.ErrCorrupt, "size"},
+		"huge layer":      {made{layers: two, manifest: func(m *imageManifest) { m.Layers[0].Size = maxBlob + 1 }}, image.ErrCorrupt, "size"},
+		"negative layer":  {made{layers: two, manifest: func(m *imageManifest) { m.Layers[0].Size = -1 }}, image.ErrCorrupt, "size"},
+		"layer digest":    {made{layers: two, manifest: func(m *imageManifest) { m.Layers[0].Digest = "sha256:../../x" }}, image.ErrCorrupt, "digest"},
+		"layer type":      {made{layers: two, manifest: func(m *imageManifest) { m.Layers[0].MediaType = "text/plain" }}, image.ErrCorrupt, "media type"},
+		"compression":     {made{layers: two, manifest: func(m *imageManifest) { m.Layers[0].MediaType = v1.MediaTypeImageLayerZstd }}, nil, "zstd"},
+		"no image":        {made{layers: two, manifest: func(m *imageManifest) { m.Config.MediaType = "application/vnd.cncf.helm.config.v1+json" }}, nil, "no container image"},
+		"schema version":  {made{layers: two, manifest: func(m *imageManifest) { m.SchemaVersion = 1 }}, image.ErrCorrupt, "schema version"},
+		"calls itself":    {made{layers: two, manifest: func(m *imageManifest) { m.MediaType = v1.MediaTypeImageIndex }}, image.ErrCorrupt, "calls it"},
+		"too many layers": {made{layers: two, manifest: func(m *imageManifest) { m.Layers = slices.Repeat(m.Layers, 300) }}, image.ErrCorrupt, "600 layers"},
+		"missing layer":   {made{layers: two, manifest: func(m *imageManifest) { m.Layers[1].Digest = store.DigestOf("gone") }}, image.ErrUnknown, "does not have it"},
+		"missing config":  {made{layers: two, manifest: func(m *imageManifest) { m.Config.Digest = store.DigestOf("gone") }}, image.ErrUnknown, "does not have it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			watchdog(t)
@@ -416,12 +415,12 @@ func TestPullBad(t *testing.T) {
 			// nothing and the manifest is put in its mouth.
 			var raw []byte
 			change := bad.image.manifest
-			bad.image.manifest = func(m *v1.Manifest) {
+			bad.image.manifest = func(m *imageManifest) {
 				if change != nil {
 					change(m)
 				}
 				raw, _ = json.Marshal(m)
-				*m = v1.Manifest{}
+				*m = imageManifest{}
 			}
 			h.push("thing", "other", bad.image)
 			h.on = func(w http.ResponseWriter, r *http.Request) bool {
@@ -532,7 +531,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"`+sum+`","size":3}]}`), "")
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"`+sum+`","size":3,"platform":{"os":"linux","architecture":"amd64"}}]}`), v1.MediaTypeImageIndex)
 	f.Fuzz(func(t *testing.T, raw []byte, mediaType string) {
-		doc := registry.Document{Raw: raw, Descriptor: v1.Descriptor{MediaType: mediaType}}
+		doc := registry.Document{Raw: raw, Descriptor: store.Descriptor{MediaType: mediaType}}
 		m, err := decodeManifest(doc)
 		if err == nil {
 			for _, d := range append(m.Layers, m.Config) {
@@ -559,7 +558,7 @@ func FuzzManifest(f *testing.F) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"architecture":"amd64","os":"linux","config":{"Env":["A=b"]},"rootfs":{"type":"layers","diff_ids":["` + sum + `"]}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		config, err := image.DecodeConfig(digest.FromBytes(raw), raw)
+		config, err := image.DecodeConfig(store.DigestOf(raw), raw)
 		if err != nil {
 			if !errors.Is(err, image.ErrCorrupt) {
 				t.Errorf("error %v", err)

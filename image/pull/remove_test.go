@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-
 	"minict/image"
 	"minict/store"
 )
@@ -51,7 +49,7 @@ func remove(t *testing.T, c *Client, ref string, o image.RemoveOptions) image.Re
 	return r
 }
 
-func checkLines(t *testing.T, got image.RemoveResult, untagged []string, deleted ...digest.Digest) {
+func checkLines(t *testing.T, got image.RemoveResult, untagged []string, deleted ...store.Digest) {
 	t.Helper()
 	if !slices.Equal(got.Untagged, untagged) {
 		t.Errorf("untagged %v, want %v", got.Untagged, untagged)
@@ -91,7 +89,7 @@ func TestRemoveByName(t *testing.T) {
 func TestRemoveByID(t *testing.T) {
 	c, at, a, b := shelf(t)
 	refuses(t, c, image.ShortID(a.ID), using(), image.ErrConflict, "unable to delete "+image.ShortID(a.ID)+" (must be forced) - image is referenced in multiple repositories")
-	checkLines(t, remove(t, c, b.ID.Encoded()[:20], using()), []string{at + "b:1", at + "b@" + string(b.Manifest.Digest)}, b.ID, b.Layers[1].Key)
+	checkLines(t, remove(t, c, b.ID.Hex()[:20], using()), []string{at + "b:1", at + "b@" + string(b.Manifest.Digest)}, b.ID, b.Layers[1].Key)
 	o := using()
 	o.Force = true
 	r := remove(t, c, string(a.ID), o)
@@ -116,7 +114,7 @@ func TestRemoveByDigest(t *testing.T) {
 func TestRemoveInUse(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	c, at, a, b := shelf(t)
-	user := image.User{Container: id, Image: b.ID, Layers: []digest.Digest{b.Layers[0].Key, b.Layers[1].Key}}
+	user := image.User{Container: id, Image: b.ID, Layers: []store.Digest{b.Layers[0].Key, b.Layers[1].Key}}
 	running := user
 	running.Running = true
 	unrelated := image.User{Container: "x", Image: a.ID}
@@ -150,7 +148,7 @@ func TestFindByPrefix(t *testing.T) {
 	for i := range 17 { // two of them begin with the same digit
 		repo := fmt.Sprint("r", i)
 		h.push(repo, "latest", made{layers: [][]tar.Header{{file(repo)}}})
-		ids = append(ids, pullFrom(t, c, h.host()+"/"+repo).Image.ID.Encoded())
+		ids = append(ids, pullFrom(t, c, h.host()+"/"+repo).Image.ID.Hex())
 	}
 	slices.Sort(ids)
 	for i := range ids[1:] {
@@ -169,7 +167,7 @@ func TestFindByPrefix(t *testing.T) {
 	if img, _, err := local(c).Resolve(t.Context(), ids[0][:4]); err != nil || img.ID != named.ID {
 		t.Errorf("%s is %s, %v", ids[0][:4], img.ID, err)
 	}
-	if img, _, err := local(c).Resolve(t.Context(), "sha256:"+ids[0][:10]); err != nil || img.ID.Encoded() != ids[0] {
+	if img, _, err := local(c).Resolve(t.Context(), "sha256:"+ids[0][:10]); err != nil || img.ID.Hex() != ids[0] {
 		t.Errorf("sha256:%s is %s, %v", ids[0][:10], img.ID, err)
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"minict/store"
 )
 
 // minRate is the slowest body that is waited for, in bytes per second.
@@ -32,7 +31,7 @@ var errStalled = errors.New("the transfer stalled")
 type Blob struct {
 	ctx    context.Context
 	repo   *Repository
-	want   v1.Descriptor
+	want   store.Descriptor
 	hash   hash.Hash
 	offset int64 // bytes given to the reader, all of them in the hash
 	body   io.ReadCloser
@@ -46,11 +45,11 @@ type Blob struct {
 // Blob opens the blob that want describes. It asks the registry at once, so
 // that a missing blob is ErrUnknown here; URLs in the descriptor are not
 // looked at.
-func (r *Repository) Blob(ctx context.Context, want v1.Descriptor) (*Blob, error) {
-	if err := want.Digest.Validate(); err != nil {
+func (r *Repository) Blob(ctx context.Context, want store.Descriptor) (*Blob, error) {
+	if err := store.ValidDigest(want.Digest); err != nil {
 		return nil, fmt.Errorf("%w: blob %q: %w", ErrCorrupt, word(string(want.Digest)), err)
 	}
-	b := &Blob{ctx: ctx, repo: r, want: want, hash: want.Digest.Algorithm().Hash(), ranges: true}
+	b := &Blob{ctx: ctx, repo: r, want: want, hash: want.Digest.Hash(), ranges: true}
 	for b.body == nil {
 		if err := b.open(); err != nil {
 			if err := b.again(err); err != nil {
@@ -167,7 +166,7 @@ func (b *Blob) finish() error {
 		}
 	}
 	b.drop()
-	got := digest.NewDigest(b.want.Digest.Algorithm(), b.hash)
+	got := store.NewDigest(b.want.Digest.Algorithm(), b.hash)
 	if got != b.want.Digest {
 		return fmt.Errorf("blob %s: %w: wrong digest: the registry sent %s", b.want.Digest, ErrCorrupt, got)
 	}

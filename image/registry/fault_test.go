@@ -16,8 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"minict/store"
 )
 
 const (
@@ -124,7 +123,7 @@ var blobFaults = []blobFault{
 	{name: "longer, chunked", want: ErrCorrupt, text: "more than the",
 		on: func(f *fake, w http.ResponseWriter, r *http.Request, n int) bool {
 			w.(http.Flusher).Flush()
-			w.Write(f.blobs[digest.Digest(filepath.Base(r.URL.Path))])
+			w.Write(f.blobs[store.Digest(filepath.Base(r.URL.Path))])
 			w.Write([]byte("more"))
 			return true
 		}},
@@ -134,7 +133,7 @@ var blobFaults = []blobFault{
 	}},
 	{name: "whole, then broken", on: func(f *fake, w http.ResponseWriter, r *http.Request, n int) bool {
 		w.(http.Flusher).Flush()
-		w.Write(f.blobs[digest.Digest(filepath.Base(r.URL.Path))])
+		w.Write(f.blobs[store.Digest(filepath.Base(r.URL.Path))])
 		abort(w)
 		return true
 	}},
@@ -281,7 +280,7 @@ func (fault blobFault) run(t *testing.T, auth string, http2 bool) {
 	}
 	got, err := readBlob(f.repo(cfg), want)
 	checkError(t, err, fault.want, fault.text)
-	if err == nil && digest.FromBytes(got) != want.Digest {
+	if err == nil && store.DigestOf(got) != want.Digest {
 		t.Errorf("the bytes are not those of the blob")
 	}
 	if n := len(f.requests(string(want.Digest))); n > max(fault.max, 1) {
@@ -297,7 +296,7 @@ func (fault blobFault) run(t *testing.T, auth string, http2 bool) {
 	}
 }
 
-func readBlob(r *Repository, want v1.Descriptor) ([]byte, error) {
+func readBlob(r *Repository, want store.Descriptor) ([]byte, error) {
 	blob, err := r.Blob(context.Background(), want)
 	if err != nil {
 		return nil, err

@@ -18,8 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/store"
 )
 
 // How a fake registry wants to be spoken to.
@@ -40,7 +41,7 @@ type fake struct {
 	t         *testing.T
 	auth      string
 	manifests map[string]document // by tag and by digest
-	blobs     map[digest.Digest][]byte
+	blobs     map[store.Digest][]byte
 	on        func(w http.ResponseWriter, r *http.Request, n int) bool
 	onToken   func(w http.ResponseWriter, r *http.Request, n int) bool
 
@@ -61,7 +62,7 @@ func newFake(t *testing.T, auth string, http2 bool) *fake {
 	f := &fake{
 		t: t, auth: auth,
 		manifests: map[string]document{},
-		blobs:     map[digest.Digest][]byte{},
+		blobs:     map[store.Digest][]byte{},
 		counts:    map[string]int{},
 	}
 	f.Server = httptest.NewUnstartedServer(f)
@@ -122,19 +123,19 @@ func (f *fake) repo(cfg Config) *Repository {
 }
 
 // addBlob makes a blob of n random bytes.
-func (f *fake) addBlob(n int) v1.Descriptor {
+func (f *fake) addBlob(n int) store.Descriptor {
 	data := make([]byte, n)
 	rand.Read(data)
-	d := digest.FromBytes(data)
+	d := store.DigestOf(data)
 	f.blobs[d] = data
-	return v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: d, Size: int64(n)}
+	return store.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: d, Size: int64(n)}
 }
 
-func (f *fake) addManifest(tag, mediaType, raw string) v1.Descriptor {
-	d := digest.FromString(raw)
+func (f *fake) addManifest(tag, mediaType, raw string) store.Descriptor {
+	d := store.DigestOf(raw)
 	f.manifests[tag] = document{mediaType, []byte(raw)}
 	f.manifests[string(d)] = document{mediaType, []byte(raw)}
-	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(raw))}
+	return store.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(raw))}
 }
 
 // requests are those whose path has the part.
@@ -179,7 +180,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "manifests/"):
 		f.serveManifest(w, strings.TrimPrefix(path, "manifests/"))
 	case strings.HasPrefix(path, "blobs/"):
-		f.serveBlob(w, r, digest.Digest(strings.TrimPrefix(path, "blobs/")))
+		f.serveBlob(w, r, store.Digest(strings.TrimPrefix(path, "blobs/")))
 	}
 }
 
@@ -237,11 +238,11 @@ func (f *fake) serveManifest(w http.ResponseWriter, reference string) {
 		return
 	}
 	w.Header().Set("Content-Type", doc.mediaType)
-	w.Header().Set("Docker-Content-Digest", string(digest.FromString("a lie")))
+	w.Header().Set("Docker-Content-Digest", string(store.DigestOf("a lie")))
 	w.Write(doc.raw)
 }
 
-func (f *fake) serveBlob(w http.ResponseWriter, r *http.Request, d digest.Digest) {
+func (f *fake) serveBlob(w http.ResponseWriter, r *http.Request, d store.Digest) {
 	data, ok := f.blobs[d]
 	if !ok {
 		refuse(w, 404, "BLOB_UNKNOWN")
@@ -262,7 +263,7 @@ func (f *fake) serveBlob(w http.ResponseWriter, r *http.Request, d digest.Digest
 // partial sends n bytes of the blob from the asked offset on, under a header
 // that promises all, and breaks the connection.
 func (f *fake) partial(w http.ResponseWriter, r *http.Request, n int) {
-	data := f.blobs[digest.Digest(filepath.Base(r.URL.Path))]
+	data := f.blobs[store.Digest(filepath.Base(r.URL.Path))]
 	from := offset(r)
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)-from))
 	if from > 0 {

@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/store"
 )
 
 // MaxManifest is how many bytes a manifest or an index may have; it is what
@@ -30,7 +31,7 @@ var manifestTypes = []string{
 
 // Document is a manifest or an index as a registry sent it.
 type Document struct {
-	Descriptor v1.Descriptor // computed here: a registry's own word for the digest is not listened to
+	Descriptor store.Descriptor // computed here: a registry's own word for the digest is not listened to
 	Raw        []byte
 }
 
@@ -73,11 +74,11 @@ func (r *Repository) manifest(ctx context.Context, reference string) (Document, 
 	if len(raw) > MaxManifest {
 		return Document{}, fmt.Errorf("%w: a manifest of more than %d bytes", ErrCorrupt, MaxManifest)
 	}
-	sum := digest.FromBytes(raw)
-	if want := digest.Digest(reference); strings.Contains(reference, ":") && want != want.Algorithm().FromBytes(raw) {
+	sum := store.DigestOf(raw)
+	if want := store.Digest(reference); strings.Contains(reference, ":") && !want.Fits(raw) {
 		return Document{}, fmt.Errorf("%w: wrong digest: the registry sent %s", ErrCorrupt, sum)
 	}
-	return Document{v1.Descriptor{MediaType: mediaType, Digest: sum, Size: int64(len(raw))}, raw}, nil
+	return Document{store.Descriptor{MediaType: mediaType, Digest: sum, Size: int64(len(raw))}, raw}, nil
 }
 
 // manifestType checks the header of what should be a manifest. Without one,

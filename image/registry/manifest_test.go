@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/sha512"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"minict/store"
 )
 
 const someManifest = `{"schemaVersion":2,"config":{},"layers":[]}`
@@ -144,7 +146,7 @@ func TestManifestFaults(t *testing.T) {
 func TestManifestDigest(t *testing.T) {
 	f := newFake(t, anonymous, false)
 	d := f.addManifest("latest", v1.MediaTypeImageManifest, someManifest)
-	lie := digest.FromString("a lie") // as fake's header says
+	lie := store.DigestOf("a lie") // as fake's header says
 	f.manifests[string(lie)] = f.manifests["latest"]
 	r := f.repo(f.config())
 	if _, err := r.Manifest(context.Background(), string(d.Digest)); err != nil {
@@ -152,7 +154,7 @@ func TestManifestDigest(t *testing.T) {
 	}
 	_, err := r.Manifest(context.Background(), string(lie))
 	checkError(t, err, ErrCorrupt, "wrong digest")
-	long := digest.SHA512.FromString(someManifest)
+	long := store.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512([]byte(someManifest))))
 	f.manifests[string(long)] = f.manifests["latest"]
 	if _, err := r.Manifest(context.Background(), string(long)); err != nil {
 		t.Error(err)
@@ -251,7 +253,7 @@ func FuzzContentRange(f *testing.F) {
 	f.Add("bytes 5-9/10", int64(5))
 	f.Add("bytes 5-9/*", int64(5))
 	f.Fuzz(func(t *testing.T, header string, offset int64) {
-		b := &Blob{want: v1.Descriptor{Size: 10}, offset: offset}
+		b := &Blob{want: store.Descriptor{Size: 10}, offset: offset}
 		ok := b.isRest(header)
 		if want := fmt.Sprintf("%d-9/10", offset); ok && !strings.HasSuffix(header, want) && !strings.HasSuffix(header, "-9/*") {
 			t.Errorf("%q is taken for the rest from %d", header, offset)
