@@ -1,11 +1,15 @@
+//go:build !split
+
 package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -104,6 +108,28 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+func (r *runFlags) registerFile(f *pflag.FlagSet) { f.StringVar(&r.file, "config", "", fileUsage) }
+
+// readFile makes what minict.yaml says, if it is named, the value of the flags
+// that were not given.
+func (r *runFlags) readFile() error {
+	if r.file == "" {
+		return nil
+	}
+	// See runfile_split.go: what is executed by a descriptor is called by its
+	// number. Nothing depends on it.
+	os.WriteFile("/proc/self/comm", []byte("minict"), 0)
+	f, err := readRunFile(r.file)
+	if err != nil {
+		return err
+	}
+	if f.Image != "" && f.Rootfs != "" && !r.given("rootfs") {
+		return fmt.Errorf("%s: rootfs and image exclude each other", r.file)
+	}
+	f.under(r)
+	return nil
+}
+
 // readRunFile reads minict.yaml.
 func readRunFile(path string) (*runFile, error) {
 	f := new(runFile)
@@ -162,7 +188,7 @@ func mountBelow(dir, m string) string {
 // under makes the file's wishes those of flags that were not given.
 func (f *runFile) under(r *runFlags) {
 	for flag, set := range map[string]func(){
-		"rootfs":             func() { r.rootfs = f.Rootfs },
+		"rootfs":             func() { r.rootfs, r.fileImage = f.Rootfs, f.Image },
 		"name":               func() { r.name = f.Name },
 		"hostname":           func() { r.hostname = f.Hostname },
 		"domainname":         func() { r.domainname = f.Domainname },
@@ -192,6 +218,7 @@ func (f *runFile) under(r *runFlags) {
 			set()
 		}
 	}
+	r.fileCommand = f.Command
 	f.switches(r)
 	f.lists(r)
 }

@@ -20,6 +20,7 @@ const (
 	sigProxyUsage   = "pass signals on to the container"
 	platformUsage   = "`os/arch[/variant]` of the image (default: this machine's)"
 	mirrorUsage     = "`registry=URL`: pull from there first"
+	fileUsage       = "read options from a YAML `file`; flags override it"
 )
 
 // runFlags are the flags of run and create, and what a runFile says in their
@@ -38,14 +39,15 @@ type runFlags struct {
 	capAdd, capDrop, security, mirrors                                  []string
 
 	// Set by a runFile.
-	fileStdio, stopTimeoutSet bool
-	fileEntrypoint            []string
+	fileImage                   string
+	fileStdio, stopTimeoutSet   bool
+	fileEntrypoint, fileCommand []string
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
 	r.set = f
 	f.SetInterspersed(false) // what stands behind the image is the command's
-	f.StringVar(&r.file, "config", "", "read options from a YAML `file`; flags override it")
+	r.registerFile(f)
 	f.StringVar(&r.rootfs, "rootfs", "", "run in this `directory` instead of an image")
 	f.StringVar(&r.name, "name", "", "`name` of the container (default: a random one)")
 	f.BoolVarP(&r.interactive, "interactive", "i", false, "keep stdin open")
@@ -126,13 +128,8 @@ func (r *runFlags) given(name string) bool {
 // options reads the values of the flags. Args are what stands behind them:
 // with --rootfs the command, else image and command.
 func (r *runFlags) options(args []string) (*container.Options, error) {
-	var file *runFile
-	if r.file != "" {
-		var err error
-		if file, err = readRunFile(r.file); err != nil {
-			return nil, err
-		}
-		file.under(r)
+	if err := r.readFile(); err != nil {
+		return nil, err
 	}
 	o := &container.Options{
 		Name: r.name, Rootfs: r.rootfs, Hostname: r.hostname, User: r.user, WorkDir: r.workDir,
@@ -140,7 +137,7 @@ func (r *runFlags) options(args []string) (*container.Options, error) {
 		ReadOnly: r.readOnly, Privileged: r.privileged, CapAdd: r.capAdd, CapDrop: r.capDrop,
 		StopSignal: r.stopSignal, Platform: r.platform, Domainname: r.domainname, OOMScoreAdj: r.oomScoreAdj,
 	}
-	if err := r.subject(o, file, args); err != nil {
+	if err := r.subject(o, args); err != nil {
 		return nil, err
 	}
 	for _, read := range []func(*container.Options) error{r.readNetwork, r.readEnv, r.readMounts, r.readLimits, r.readRest} {
@@ -154,25 +151,20 @@ func (r *runFlags) options(args []string) (*container.Options, error) {
 // subject finds out what is to run: arguments, or the file's image and command.
 // --rootfs overrides the file's image. Only without either is the first
 // argument an image.
-func (r *runFlags) subject(o *container.Options, file *runFile, args []string) error {
-	if file != nil && !r.given("rootfs") {
-		if file.Image != "" && file.Rootfs != "" {
-			return fmt.Errorf("%s: rootfs and image exclude each other", r.file)
-		}
-		o.Image = file.Image
-	}
+func (r *runFlags) subject(o *container.Options, args []string) error {
+	o.Image = r.fileImage
 	switch {
 	case o.Rootfs != "" || o.Image != "":
 		o.Args = args
 	case len(args) == 0:
 		return errors.New("no image is given, and no --rootfs (see 'minict run --help')")
-	case file != nil && r.set.ArgsLenAtDash() == 0:
+	case r.file != "" && r.set.ArgsLenAtDash() == 0:
 		return fmt.Errorf("%s: neither rootfs nor image is given", r.file)
 	default:
 		o.Image, o.Args = args[0], withoutDashes(args[1:])
 	}
-	if len(o.Args) == 0 && file != nil {
-		o.Args = file.Command
+	if len(o.Args) == 0 {
+		o.Args = r.fileCommand
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -202,5 +203,31 @@ func TestExplain(t *testing.T) {
 	run := h.run("run", "--rm", "--explain", "--rootfs", rootfs, "--", "/bin/echo", "hello")
 	if run.code != 0 || run.stdout != "hello\n" || !regexp.MustCompile(`\d ?[µm]s`).MatchString(run.stderr) {
 		t.Errorf("want the plan with times on standard error: %v", run)
+	}
+}
+
+// What reads the file takes the place of the command that was called: its
+// streams, its exit code and its name, and nothing of it is open in the
+// container.
+func TestTheFileRunsAsFlagsDo(t *testing.T) {
+	h := newHarness(t)
+	rootfs := h.rootfs()
+	h.file("minict.yaml", "rootfs: ./rootfs\nremove: true\ninteractive: true\n")
+	command := []string{"--", "/bin/sh", "-c", "cat; echo /proc/self/fd/*; exit 7"}
+	flags := h.runWith("in\n", append([]string{"run", "--rm", "-i", "--rootfs", rootfs}, command...)...)
+	file := h.runWith("in\n", append([]string{"run", "--config", "minict.yaml"}, command...)...)
+	if file.stdout != flags.stdout || file.stderr != "" || file.code != 7 {
+		t.Errorf("by the file:\n%v\nby flags:\n%v", file, flags)
+	}
+	s := h.start("run", "--config", "minict.yaml", "--", "cat")
+	s.send("up\n")
+	s.expect("up\n")
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", s.cmd.Process.Pid))
+	if err != nil || string(name) != "minict\n" {
+		t.Errorf("the process is called %q (%v)", name, err)
+	}
+	s.closeInput()
+	if r := s.wait(); r.code != 0 {
+		t.Error(r)
 	}
 }

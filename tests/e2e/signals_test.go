@@ -30,6 +30,7 @@ func TestSignalsWithoutATerminal(t *testing.T) {
 		{syscall.SIGTERM, cat, nil, 143},
 		{syscall.SIGHUP, cat, nil, 129},
 		{syscall.SIGINT, cat, []string{"--init"}, 130},
+		{syscall.SIGTERM, cat, []string{"--config", h.file("minict.yaml", "init: true\n")}, 143},
 		{syscall.SIGTERM, sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"), nil, 7},
 		{syscall.SIGUSR1, sh("trap 'exit 8' USR1; echo up; while :; do sleep 0.1; done"), nil, 8},
 	} {
