@@ -106,22 +106,6 @@ func (c *compiler) ioPriority(p *specs.LinuxIOPriority) error {
 	return nil
 }
 
-// Policies and flags of sched_setattr(2). SCHED_ISO has a number and no
-// implementation: the kernel refuses it.
-var (
-	schedulerPolicies = map[specs.LinuxSchedulerPolicy]uint32{
-		specs.SchedOther: unix.SCHED_NORMAL, specs.SchedFIFO: unix.SCHED_FIFO, specs.SchedRR: unix.SCHED_RR,
-		specs.SchedBatch: unix.SCHED_BATCH, specs.SchedISO: 4, specs.SchedIdle: unix.SCHED_IDLE,
-		specs.SchedDeadline: unix.SCHED_DEADLINE,
-	}
-	schedulerFlags = map[specs.LinuxSchedulerFlag]uint64{
-		specs.SchedFlagResetOnFork: unix.SCHED_FLAG_RESET_ON_FORK, specs.SchedFlagReclaim: unix.SCHED_FLAG_RECLAIM,
-		specs.SchedFlagDLOverrun: unix.SCHED_FLAG_DL_OVERRUN, specs.SchedFlagKeepPolicy: unix.SCHED_FLAG_KEEP_POLICY,
-		specs.SchedFlagKeepParams: unix.SCHED_FLAG_KEEP_PARAMS, specs.SchedFlagUtilClampMin: unix.SCHED_FLAG_UTIL_CLAMP_MIN,
-		specs.SchedFlagUtilClampMax: unix.SCHED_FLAG_UTIL_CLAMP_MAX,
-	}
-)
-
 // scheduler is sched_setattr(2). What a policy would ignore is refused. If the
 // process is going to fork before it becomes the program, what the kernel
 // would take from its child, or not let it have, is left for afterwards.
@@ -161,12 +145,24 @@ func (c *compiler) forkedScheduler() error {
 
 // schedulerPolicy gives the kernel's numbers for a policy and its flags.
 func schedulerPolicy(s *specs.Scheduler) (policy uint32, flags uint64, err error) {
-	policy, ok := schedulerPolicies[s.Policy]
+	// SCHED_ISO has a number and no implementation: the kernel refuses it.
+	policies := map[specs.LinuxSchedulerPolicy]uint32{
+		specs.SchedOther: unix.SCHED_NORMAL, specs.SchedFIFO: unix.SCHED_FIFO, specs.SchedRR: unix.SCHED_RR,
+		specs.SchedBatch: unix.SCHED_BATCH, specs.SchedISO: 4, specs.SchedIdle: unix.SCHED_IDLE,
+		specs.SchedDeadline: unix.SCHED_DEADLINE,
+	}
+	known := map[specs.LinuxSchedulerFlag]uint64{
+		specs.SchedFlagResetOnFork: unix.SCHED_FLAG_RESET_ON_FORK, specs.SchedFlagReclaim: unix.SCHED_FLAG_RECLAIM,
+		specs.SchedFlagDLOverrun: unix.SCHED_FLAG_DL_OVERRUN, specs.SchedFlagKeepPolicy: unix.SCHED_FLAG_KEEP_POLICY,
+		specs.SchedFlagKeepParams: unix.SCHED_FLAG_KEEP_PARAMS, specs.SchedFlagUtilClampMin: unix.SCHED_FLAG_UTIL_CLAMP_MIN,
+		specs.SchedFlagUtilClampMax: unix.SCHED_FLAG_UTIL_CLAMP_MAX,
+	}
+	policy, ok := policies[s.Policy]
 	if !ok {
 		return 0, 0, specError("process.scheduler.policy %q is unknown", s.Policy)
 	}
 	for _, name := range s.Flags {
-		flag, ok := schedulerFlags[name]
+		flag, ok := known[name]
 		if !ok {
 			return 0, 0, specError("process.scheduler.flags: %q is unknown", name)
 		}

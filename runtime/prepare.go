@@ -60,8 +60,8 @@ func timeOffsets(offsets map[string]specs.LinuxTimeOffset) string {
 // it may only lower them. What the caller may not do either shows then.
 func raiseLimits(limits []specs.POSIXRlimit, pid int) error {
 	for _, r := range limits {
-		kind, ok := rlimits[r.Type]
-		if !ok {
+		kind := slices.Index(rlimits, r.Type)
+		if kind < 0 {
 			continue
 		}
 		var now unix.Rlimit

@@ -182,8 +182,8 @@ func (c *compiler) mappedData(kind string, data []string) []string {
 func (c *compiler) earlyLimits() {
 	const few = 1024 // descriptors
 	for _, r := range c.spec.Process.Rlimits {
-		kind, ok := rlimits[r.Type]
-		if !ok || kind == unix.RLIMIT_NOFILE && r.Hard < few || !c.spaces.has(unix.CLONE_NEWUSER) {
+		kind := slices.Index(rlimits, r.Type)
+		if kind < 0 || kind == unix.RLIMIT_NOFILE && r.Hard < few || !c.spaces.has(unix.CLONE_NEWUSER) {
 			continue
 		}
 		c.step("raise limit", strings.ToLower(strings.TrimPrefix(r.Type, "RLIMIT_")), fmt.Sprint(r.Hard), "as long as it may")
