@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/attach"
+	"minict/container/embed"
 	"minict/internal/atomicfile"
 	"minict/internal/caught"
 	"minict/internal/flock"
@@ -129,7 +130,7 @@ func (m *Manager) getReady(stays, init bool, network string) (s surroundings) {
 			s.init = s.monitor.Program
 		}
 	case init:
-		s.init, s.err = attach.OpenProgram(m.State)
+		s.init, s.err = attach.OpenProgram(m.State, embed.Monitor())
 	default:
 		s.airlock, s.err = runtime.NewAirlock()
 	}

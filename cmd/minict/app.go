@@ -111,9 +111,6 @@ func (a *app) ready(cmd *cobra.Command) error {
 	if needsNothing(cmd) {
 		return nil
 	}
-	if err := a.interruptible(cmd); err != nil {
-		return err
-	}
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
@@ -123,6 +120,12 @@ func (a *app) ready(cmd *cobra.Command) error {
 			return err
 		}
 		*dir = abs
+	}
+	if err := a.handOver(cmd); err != nil {
+		return err
+	}
+	if err := a.interruptible(cmd); err != nil {
+		return err
 	}
 	var err error
 	if a.log.logger, err = a.log.open(a.err); err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -15,23 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// whole is minict built without the tag split: all of it.
-//
-// What a pull needs — HTTP, TLS, decompression — is most of the program, and
-// only to be loaded and initialized it takes as long as a container takes to
-// be set up. Every run would pay for that. So the program that is built with
-// the tag carries the whole one, and executes it only to pull.
-//
-//go:embed whole
-var whole []byte
-
 // fetchCommand is nothing here: nobody leaves pulling to this program.
 func (a *app) fetchCommand() *cobra.Command { return nil }
 
 // pull makes the whole program pull an image. What there is to say, that
 // program says.
 func (a *app) pull(ctx context.Context, ref, platform string, to *os.File) error {
-	program, err := inMemory("minict", whole)
+	program, err := a.whole()
 	if err != nil {
 		return fmt.Errorf("start the part that pulls: %w", err)
 	}
@@ -59,18 +48,4 @@ func (a *app) pull(ctx context.Context, ref, platform string, to *os.File) error
 		return exited(failed.ExitCode())
 	}
 	return err
-}
-
-// inMemory makes a file of memory alone, to be executed by its descriptor.
-func inMemory(name string, data []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(data); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -108,7 +108,9 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-func (r *runFlags) registerFile(f *pflag.FlagSet) { f.StringVar(&r.file, "config", "", fileUsage) }
+// handOver is for a minict that leaves this to another program, this one: see
+// whole_split.go.
+func (a *app) handOver(*cobra.Command) error { return nil }
 
 // readFile makes what minict.yaml says, if it is named, the value of the flags
 // that were not given.
@@ -116,8 +118,8 @@ func (r *runFlags) readFile() error {
 	if r.file == "" {
 		return nil
 	}
-	// See runfile_split.go: what is executed by a descriptor is called by its
-	// number. Nothing depends on it.
+	// What was executed by its descriptor is called by that one's number.
+	// Nothing depends on it.
 	os.WriteFile("/proc/self/comm", []byte("minict"), 0)
 	f, err := readRunFile(r.file)
 	if err != nil {

@@ -20,7 +20,6 @@ const (
 	sigProxyUsage   = "pass signals on to the container"
 	platformUsage   = "`os/arch[/variant]` of the image (default: this machine's)"
 	mirrorUsage     = "`registry=URL`: pull from there first"
-	fileUsage       = "read options from a YAML `file`; flags override it"
 )
 
 // runFlags are the flags of run and create, and what a runFile says in their
@@ -47,7 +46,7 @@ type runFlags struct {
 func (r *runFlags) register(f *pflag.FlagSet) {
 	r.set = f
 	f.SetInterspersed(false) // what stands behind the image is the command's
-	r.registerFile(f)
+	f.StringVar(&r.file, "config", "", "read options from a YAML `file`; flags override it")
 	f.StringVar(&r.rootfs, "rootfs", "", "run in this `directory` instead of an image")
 	f.StringVar(&r.name, "name", "", "`name` of the container (default: a random one)")
 	f.BoolVarP(&r.interactive, "interactive", "i", false, "keep stdin open")

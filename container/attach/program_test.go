@@ -47,7 +47,7 @@ func TestProgramIsReadOnly(t *testing.T) {
 }
 
 func TestSealedProgram(t *testing.T) {
-	f, err := sealedProgram()
+	f, err := sealedProgram(embed.Monitor())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestSealedProgram(t *testing.T) {
 func TestStoredProgram(t *testing.T) {
 	dir := t.TempDir() + "/bin"
 	open := func() error {
-		fd, err := storedProgram(dir)
+		fd, err := storedProgram(dir, embed.Monitor())
 		if err == nil {
 			unix.Close(fd)
 		}
@@ -76,7 +76,7 @@ func TestStoredProgram(t *testing.T) {
 	if err := open(); err != nil {
 		t.Fatal(err)
 	}
-	name, err := embed.Name()
+	name, err := embed.Monitor().Name()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestStoredProgram(t *testing.T) {
 		t.Error("the program of another build is still there")
 	}
 	data, err := os.ReadFile(dir + "/" + name)
-	if err != nil || string(data) != embed.Monitor {
+	if err != nil || string(data) != embed.Monitor().Data {
 		t.Errorf("not the program: %d bytes, %v", len(data), err)
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"minict/container/embed"
 	"minict/container/wire"
 )
 
@@ -29,7 +30,7 @@ var environment = []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB"}
 // Spawn starts a monitor, which gets ready and waits. Its program is kept in
 // stateDir/bin. It takes well below a millisecond; do it before anything slow.
 func Spawn(stateDir string) (*Monitor, error) {
-	program, err := OpenProgram(stateDir)
+	program, err := OpenProgram(stateDir, embed.Monitor())
 	if err != nil {
 		return nil, fmt.Errorf("start monitor: %w", err)
 	}

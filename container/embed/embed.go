@@ -11,20 +11,27 @@ import (
 	"strings"
 )
 
-// Monitor is the program cmd/minict-monitor, an ELF executable.
-//
 //go:embed monitor
-var Monitor string
+var monitor string
 
-// ErrBuildID says that the program was linked without its build ID.
-var ErrBuildID = errors.New("the embedded monitor has no Go build ID")
+// Program is an embedded program, an ELF executable.
+type Program struct {
+	Kind string // what its file's name begins with
+	Data string
+}
+
+// Monitor is the program cmd/minict-monitor.
+func Monitor() Program { return Program{"monitor", monitor} }
+
+// ErrBuildID says that a program was linked without its build ID.
+var ErrBuildID = errors.New("the embedded program has no Go build ID")
 
 // Name is a file name for the program, different for each build. It is taken
 // from the build ID that the go command puts into a note (elf(5)) in the first
 // page, so that the whole program need not be read to start it.
-func Name() (string, error) {
+func (p Program) Name() (string, error) {
 	const mark = "\x04\x00\x00\x00Go\x00\x00" // type of the note, owner
-	head := Monitor[:min(len(Monitor), 4<<10)]
+	head := p.Data[:min(len(p.Data), 4<<10)]
 	before, rest, ok := strings.Cut(head, mark)
 	if !ok || len(before) < 4 {
 		return "", ErrBuildID
@@ -35,5 +42,5 @@ func Name() (string, error) {
 	}
 	sum := fnv.New64a()
 	sum.Write([]byte(rest[:size]))
-	return "monitor-" + strconv.FormatUint(sum.Sum64(), 16), nil
+	return p.Kind + "-" + strconv.FormatUint(sum.Sum64(), 16), nil
 }
