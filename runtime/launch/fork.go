@@ -24,19 +24,16 @@ type cloneArgs struct {
 const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 
 // birth is how a child comes into being: Loaded.CloneFlags and the like.
-type birth struct {
-	args  cloneArgs
-	stack [8 << 10]byte // of a child that shares the launcher's memory
-}
+type birth struct{ args cloneArgs }
 
 // shareMemory lets the child run in the launcher's memory, on a stack of its
 // own, while the thread that made it waits for its execve or its end
 // (CLONE_VFORK). That spares the copy of the page tables, and afterwards a
 // fault for each page that the launcher writes to.
-func (b *birth) shareMemory() {
+func (b *birth) shareMemory(stack []byte) {
 	b.args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
-	b.args.Stack = uint64(uintptr(unsafe.Pointer(&b.stack[0])))
-	b.args.StackSize = uint64(len(b.stack))
+	b.args.Stack = uint64(uintptr(unsafe.Pointer(&stack[0])))
+	b.args.StackSize = uint64(len(stack))
 }
 
 // fork makes the child, which works off the machine's operations and never

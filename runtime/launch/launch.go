@@ -20,10 +20,11 @@ import (
 
 // Program is a plan that is being carried out.
 type Program struct {
-	loaded *plan.Loaded
-	slots  []uint64
-	shared []byte // report and clock of each step
-	m      machine
+	loaded  *plan.Loaded
+	slots   []uint64
+	shared  []byte // report and clock of each step
+	private []byte // scratch
+	m       machine
 }
 
 // Child is a process that was started by a Program.
@@ -72,14 +73,20 @@ func New(mem []byte, inputs []int, timed bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{loaded: loaded, shared: shared, slots: make([]uint64, loaded.Slots+1)}
+	private, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(scratch{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		unix.Munmap(shared)
+		return nil, err
+	}
+	p := &Program{loaded: loaded, shared: shared, private: private, slots: make([]uint64, loaded.Slots+1)}
 	for i, fd := range inputs {
 		p.slots[i] = uint64(fd)
 	}
 	p.m = machine{
-		data:   uintptr(unsafe.Pointer(&loaded.Data[0])),
-		slots:  unsafe.Pointer(&p.slots[0]),
-		report: (*report)(unsafe.Pointer(&shared[0])),
+		data:    uintptr(unsafe.Pointer(&loaded.Data[0])),
+		slots:   unsafe.Pointer(&p.slots[0]),
+		report:  (*report)(unsafe.Pointer(&shared[0])),
+		scratch: (*scratch)(unsafe.Pointer(&private[0])),
 	}
 	if timed {
 		p.m.report.Timed = 1
@@ -88,7 +95,7 @@ func New(mem []byte, inputs []int, timed bool) (*Program, error) {
 }
 
 // Close frees what the program holds, but no descriptor.
-func (p *Program) Close() error { return unix.Munmap(p.shared) }
+func (p *Program) Close() error { return errors.Join(unix.Munmap(p.shared), unix.Munmap(p.private)) }
 
 // Clocks gives, for each step that was begun, the time of its begin:
 // CLOCK_MONOTONIC in nanoseconds; 0 for the others.
@@ -186,6 +193,7 @@ func (p *Program) Start(pause Pause) (*Child, error) {
 		c.kill()
 		return nil, err
 	}
+	unix.Madvise(p.private, unix.MADV_DONTNEED) // it may be long until Close
 	return p.outcome(ops, c)
 }
 
@@ -202,7 +210,7 @@ func (p *Program) clone(ops int) (*Child, unix.Errno) {
 		b.args.Cgroup = p.slots[p.loaded.Cgroup]
 	}
 	if p.alone() {
-		b.shareMemory()
+		b.shareMemory(p.m.stack[:])
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

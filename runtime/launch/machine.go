@@ -31,14 +31,19 @@ type machine struct {
 	word   byte
 	empty  byte // an empty string
 	after  afterGate
-	copier copier
-	// Of walk: the directory at hand, the target of a link, and the path as
-	// it goes on from there.
-	parent uintptr
+	parent uintptr // of walk: the directory at hand
 	links  uintptr
 	file   bool
+	*scratch
+}
+
+// scratch is what is too large for a heap that nobody tidies: a monitor's.
+type scratch struct {
+	copier copier
+	// Of walk: the target of a link, and the path as it goes on from there.
 	target [unix.PathMax]byte
 	ways   [2][2 * unix.PathMax]byte
+	stack  [8 << 10]byte // of a child that shares the launcher's memory
 }
 
 // report is memory shared by the launcher and the child.
