@@ -57,10 +57,14 @@ e2e: minict
 validation engines: minict
 	go test -count=1 -timeout 10m -v ./tests/$@
 
-# The same end-to-end tests in a virtual machine with nothing but cgroup v2.
+# The same end-to-end tests, and the OCI validation suite, in a virtual machine
+# with nothing but cgroup v2.
 vm: minict
 	go build -o build/vm ./tests/vm
 	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict" ./tests/e2e
+	go test -count=1 ./tests/validation -run TestBuild
+	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict -bring $(CURDIR)/build/validation" \
+		./tests/validation -args -programs /srv/validation -peers none
 
 demo: minict
 	tests/deps demo

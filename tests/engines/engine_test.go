@@ -215,7 +215,7 @@ func archive(t *testing.T) string {
 }
 
 // nothingLeft fails if a cgroup of a container is still there, or runtime
-// state below one of the directories.
+// state below one of the directories. It removes the engine's own cgroups.
 func nothingLeft(t *testing.T, parent string, states ...string) {
 	t.Helper()
 	mounts, err := host.Cgroups()
@@ -231,7 +231,9 @@ func nothingLeft(t *testing.T, parent string, states ...string) {
 			if e.IsDir() && len(e.Name()) > 20 { // ids are long
 				t.Errorf("cgroup %s/%s/%s is left", m.Dir, parent, e.Name())
 			}
+			_ = unix.Rmdir(filepath.Join(m.Dir, parent, e.Name())) // empty, or a file
 		}
+		_ = unix.Rmdir(filepath.Join(m.Dir, parent))
 	}
 	for _, dir := range states {
 		left, err := os.ReadDir(dir)

@@ -48,6 +48,11 @@ func makeDisk(ctx context.Context, o options, modules string, command []string, 
 			return err
 		}
 	}
+	if o.bring != "" {
+		if err := os.CopyFS(filepath.Join(root, "srv", filepath.Base(o.bring)), os.DirFS(o.bring)); err != nil {
+			return err
+		}
+	}
 	if err := copyModules(modules, root); err != nil {
 		return err
 	}

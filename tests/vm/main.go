@@ -24,6 +24,7 @@ import (
 type options struct {
 	binary   string
 	programs string
+	bring    string
 	memory   int
 	timeout  time.Duration
 	verbose  bool
@@ -33,6 +34,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "minict", "the minict to test; the tests find it by MINICT_BINARY")
 	flag.StringVar(&o.programs, "programs", "/bin/busybox,/usr/bin/docker-registry", "programs of the host to bring along, with their libraries")
+	flag.StringVar(&o.bring, "bring", "", "directory of the host to bring along; it is in the machine's /srv")
 	flag.IntVar(&o.memory, "memory", 2048, "memory of the machine in MiB")
 	flag.DurationVar(&o.timeout, "timeout", 15*time.Minute, "when to give the machine up")
 	flag.BoolVar(&o.verbose, "verbose", false, "print the kernel's messages and the times")
