@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,33 +145,41 @@ func TestHereIsAMonitorToOthers(t *testing.T) {
 	equal(t, "what another sees", (<-seen).out, "got it\n")
 }
 
-// A signal goes to the process, and ends it though it is PID 1 without a
-// handler.
+// A signal goes to the process. One that interrupts ends it though it is PID 1
+// without a handler; any other is then nothing to it, as the kernel has it.
 func TestHereSignals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		script string
+		send   []unix.Signal
 		code   int
 	}{
-		"without a handler": {"echo up; exec cat", 128 + 10},
-		"with one":          {"trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done", 5},
+		"without a handler": {"echo up; exec cat", []unix.Signal{unix.SIGTERM}, 128 + 15},
+		"of no importance":  {"echo up; exec cat", []unix.Signal{unix.SIGUSR1, unix.SIGTERM}, 128 + 15},
+		"with a handler":    {"trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done", []unix.Signal{unix.SIGUSR1}, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			signals, err := caught.Catch(unix.SIGUSR1)
+			signals, err := caught.Catch(unix.SIGUSR1, unix.SIGTERM)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer signals.Stop()
 			h := newHost(t)
-			s, err := h.startHere(program{script: tt.script, flags: unix.CLONE_NEWPID}, Container{Process: Process{Stdin: true}})
+			s, err := h.startHere(program{exec: []string{"/bin/sh", "-c", tt.script}, flags: unix.CLONE_NEWPID}, Container{Process: Process{Stdin: true}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			r, w := mustPipe(t)
-			in, _ := mustPipe(t)
+			in, write := mustPipe(t)
+			write.WriteString("catted\n")
 			go func() {
-				var b [3]byte
-				r.Read(b[:])
-				unix.Kill(unix.Getpid(), unix.SIGUSR1)
+				wanted := "up\n"
+				if tt.code != 5 {
+					wanted += "catted\n" // now it is cat for certain
+				}
+				io.ReadFull(r, make([]byte, len(wanted)))
+				for _, n := range tt.send {
+					unix.Kill(unix.Getpid(), n)
+				}
 			}()
 			exit, err := s.Relay(context.Background(), Streams{In: in, Out: w, Signals: signals})
 			if err != nil {

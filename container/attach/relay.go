@@ -20,8 +20,8 @@ type Streams struct {
 	Out, Err *os.File
 	// DetachKeys, from ParseKeys, end the attachment; nil for none.
 	DetachKeys []byte
-	// Signals are passed on to the process, as if they had come from its
-	// keyboard; nil for none. SIGWINCH means that Size gives another size
+	// Signals are passed on to the process, those that interrupt as if they
+	// had come from its keyboard; nil for none. SIGWINCH means that Size gives another size
 	// for its terminal.
 	Signals *caught.Signals
 	Size    func() (rows, cols uint16, ok bool)

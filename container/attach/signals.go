@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"minict/container/wire"
 )
 
 // passSignals passes signals on to the process until stop is called.
@@ -34,14 +36,14 @@ func (s *Session) passSignals(st Streams) (stop func(), err error) {
 }
 
 func (s *Session) passSignal(n unix.Signal, st Streams) {
-	if n != unix.SIGWINCH {
+	switch {
+	case wire.Interrupts(n):
 		s.Interrupt(n)
-		return
-	}
-	if !s.Terminal || st.Size == nil {
-		return
-	}
-	if rows, cols, ok := st.Size(); ok {
-		s.Resize(rows, cols)
+	case n != unix.SIGWINCH:
+		s.Signal(n)
+	case s.Terminal && st.Size != nil:
+		if rows, cols, ok := st.Size(); ok {
+			s.Resize(rows, cols)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"golang.org/x/sys/unix"
 
+	"minict/container/wire"
 	"minict/internal/caught"
 )
 
@@ -41,7 +42,7 @@ func (s *signalled) ready(int16) {
 func (m *monitor) act(n unix.Signal) {
 	switch {
 	case m.inside && m.main.running():
-		m.main.signal(n, true)
+		m.main.signal(n, wire.Interrupts(n))
 	case !m.inside && n == unix.SIGTERM:
 		m.terminate()
 	}

@@ -53,7 +53,11 @@
 // gets SIGPIPE, as from a pipe that nobody reads.
 package wire
 
-import "errors"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Limits of messages.
 const (
@@ -169,6 +173,12 @@ type Started struct {
 
 // NoStep is Failed.Step of what is not a step of the plan.
 const NoStep = 1<<32 - 1
+
+// Interrupts says whether a signal that a command passes on asks for an end, as
+// from the keyboard: see AppendSignal. The others are the program's own affair.
+func Interrupts(n unix.Signal) bool {
+	return n == unix.SIGINT || n == unix.SIGTERM || n == unix.SIGHUP || n == unix.SIGQUIT
+}
 
 // Failed says what went wrong: a step of the plan, or what else the monitor
 // was doing.
