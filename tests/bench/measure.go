@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -31,16 +32,24 @@ type results []result
 
 const warmUp = 5 // rounds that do not count
 
+// settle is a pause before each run: what a command leaves to be freed, network
+// namespaces above all, the kernel frees later, at the cost of whoever comes
+// next.
+const settle = 30 * time.Millisecond
+
 // measure runs the contenders in turn, from the start of each command to its
-// end.
+// end. Who comes first, and who comes after whom, is another in each round: a
+// command that follows a slow one is slower.
 func measure(contenders []contender, rounds int) (results, error) {
 	all := make(results, len(contenders))
 	for i, c := range contenders {
 		all[i].contender = c
 	}
+	order := rand.New(rand.NewPCG(1, 2)) // the same each time
 	for round := range warmUp + rounds {
-		for i, c := range contenders {
-			took, err := c.once(round)
+		for _, i := range order.Perm(len(contenders)) {
+			time.Sleep(settle)
+			took, err := contenders[i].once(round)
 			if err != nil {
 				return nil, err
 			}
