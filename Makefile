@@ -32,6 +32,7 @@ monitor:
 
 install: minict
 	install -D -m 0755 minict $(DESTDIR)$(PREFIX)/bin/minict
+	ln -sf minict $(DESTDIR)$(PREFIX)/bin/minict-oci
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
