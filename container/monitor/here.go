@@ -29,45 +29,18 @@ type Here struct {
 // instead if it is as good as new; an empty one keeps none. If it fails, nothing
 // is left but fd.
 func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int, spareDir string) (*Here, *wire.Failed) {
-	h := newHere(start, fd)
-	h.m.lock, h.m.spareDir = lock, spareDir
-	failed := h.m.open()
+	m := newMonitor()
+	m.inside, m.start, m.lock, m.spareDir = true, start, lock, spareDir
+	h := &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}
+	failed := m.startFor(h.owner, inputs, func(r request) (*process, *wire.Failed) {
+		r.plan = plan
+		return m.spawn(r)
+	})
 	if failed != nil {
-		wire.CloseAll(inputs)
-	} else if failed = h.spawn(start.Flags, start.Inputs, plan, inputs); failed == nil {
-		failed = h.m.publish()
-		if failed != nil {
-			h.m.kill(h.m.main)
-		}
-	}
-	if failed != nil {
-		h.m.abandon()
+		m.abandon()
 		return nil, failed
 	}
 	return h, nil
-}
-
-func newHere(start *wire.Start, fd int) *Here {
-	m := newMonitor()
-	m.inside, m.start = true, start
-	return &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}
-}
-
-// spawn starts the process that everything is about.
-func (h *Here) spawn(flags wire.Flags, list []wire.Input, plan []byte, inputs []int) *wire.Failed {
-	if err := unix.SetNonblock(h.owner.fd, true); err != nil {
-		wire.CloseAll(inputs)
-		return failure("begin", err)
-	}
-	h.owner.output = flags&wire.FlagOutput != 0
-	h.owner.input = flags&wire.FlagStdin != 0
-	p, failed := h.m.spawn(request{plan: plan, flags: flags, inputs: list, sent: inputs, owner: h.owner})
-	if failed != nil {
-		return failed
-	}
-	h.m.main, h.owner.process = p, p
-	h.m.clients = append(h.m.clients, h.owner)
-	return nil
 }
 
 // Started is what a monitor of its own would have answered.
@@ -84,8 +57,9 @@ func (h *Here) Clocks() []uint64 {
 // Wait stays with the process until it has ended, and leaves nothing of it.
 // Listen is called before the first message to the other end of the socket:
 // that of a process which is silent need not be listened to. Signals, if there
-// are any, are passed on to the process; one that it would not get, because it
-// is PID 1 and has no handler for it, ends it all the same.
+// are any, are passed on to the process; one that asks for an end
+// (wire.Interrupts) and that it would not get, because it is PID 1 and has no
+// handler for it, ends it all the same.
 func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 	h.owner.listen, h.m.signals = listen, signals
 	exit := h.m.stay()

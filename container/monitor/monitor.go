@@ -114,15 +114,28 @@ func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
 		return failure("receive descriptors", unix.EBADMSG)
 	}
 	m.lock = fixed[1]
+	failed := m.startFor(owner, inputs, func(r request) (*process, *wire.Failed) { return m.spawnFile(fixed[0], r) })
+	if failed == nil {
+		m.answer(owner)
+	}
+	return failed
+}
+
+// startFor starts the container, by spawn, for who waits for its end.
+func (m *monitor) startFor(owner *client, inputs []int, spawn func(request) (*process, *wire.Failed)) *wire.Failed {
 	owner.output = m.start.Flags&wire.FlagOutput != 0
 	owner.input = m.start.Flags&wire.FlagStdin != 0
-	if failed := m.open(); failed != nil {
+	failed := m.open()
+	if failed == nil {
+		if err := unix.SetNonblock(owner.fd, true); err != nil {
+			failed = failure("begin", err)
+		}
+	}
+	if failed != nil {
+		wire.CloseAll(inputs)
 		return failed
 	}
-	if err := unix.SetNonblock(owner.fd, true); err != nil {
-		return failure("begin", err)
-	}
-	p, failed := m.spawnFile(fixed[0], request{flags: m.start.Flags, inputs: m.start.Inputs, sent: inputs, owner: owner})
+	p, failed := spawn(request{flags: m.start.Flags, inputs: m.start.Inputs, sent: inputs, owner: owner})
 	if failed != nil {
 		return failed
 	}
@@ -132,7 +145,6 @@ func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
 		return failed
 	}
 	m.clients = append(m.clients, owner)
-	m.answer(owner)
 	return nil
 }
 

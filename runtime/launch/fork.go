@@ -23,31 +23,28 @@ type cloneArgs struct {
 
 const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 
-// birth is how a child comes into being: Loaded.CloneFlags and the like.
-type birth struct{ args cloneArgs }
-
 // shareMemory lets the child run in the launcher's memory, on a stack of its
 // own, while the thread that made it waits for its execve or its end
 // (CLONE_VFORK). That spares the copy of the page tables, and afterwards a
 // fault for each page that the launcher writes to.
-func (b *birth) shareMemory(stack []byte) {
-	b.args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
-	b.args.Stack = uint64(uintptr(unsafe.Pointer(&stack[0])))
-	b.args.StackSize = uint64(len(stack))
+func (args *cloneArgs) shareMemory(stack []byte) {
+	args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
+	args.Stack = uint64(uintptr(unsafe.Pointer(&stack[0])))
+	args.StackSize = uint64(len(stack))
 }
 
 // fork makes the child, which works off the machine's operations and never
 // returns. All signals are blocked from before its birth: a handler of the Go
 // runtime would not survive there.
-func (b *birth) fork(m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
+func (args *cloneArgs) fork(m *machine, ops uintptr) (pid uintptr, errno unix.Errno) {
 	var all, old uint64
 	all = ^all
 	rawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	if b.args.Flags&unix.CLONE_VM != 0 {
-		pid, errno = cloneShared(&b.args, cloneArgsSize, m, ops)
+	if args.Flags&unix.CLONE_VM != 0 {
+		pid, errno = cloneShared(args, cloneArgsSize, m, ops)
 	} else {
-		pid, errno = cloneCopy(&b.args, m, ops)
+		pid, errno = cloneCopy(args, m, ops)
 	}
 	rawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)

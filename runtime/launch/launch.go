@@ -200,21 +200,21 @@ func (p *Program) Start(pause Pause) (*Child, error) {
 // clone makes the child.
 func (p *Program) clone(ops int) (*Child, unix.Errno) {
 	fd := int32(-1)
-	b := &birth{args: cloneArgs{
+	args := &cloneArgs{
 		Flags:      p.loaded.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		Pidfd:      uint64(uintptr(unsafe.Pointer(&fd))),
 		ExitSignal: uint64(unix.SIGCHLD),
-	}}
+	}
 	if p.loaded.Cgroup != plan.NoSlot {
-		b.args.Flags |= unix.CLONE_INTO_CGROUP
-		b.args.Cgroup = p.slots[p.loaded.Cgroup]
+		args.Flags |= unix.CLONE_INTO_CGROUP
+		args.Cgroup = p.slots[p.loaded.Cgroup]
 	}
 	if p.alone() {
-		b.shareMemory(p.m.stack[:])
+		args.shareMemory(p.m.stack[:])
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	n, errno := b.fork(&p.m, uintptr(ops))
+	n, errno := args.fork(&p.m, uintptr(ops))
 	return &Child{Pid: int(n), Pidfd: int(fd), Sent: -1}, errno
 }
 

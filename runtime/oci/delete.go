@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
+	"minict/runtime/cgroup"
 )
 
 // mercy is how long the kernel may take to end processes and to bury them.
@@ -118,6 +119,11 @@ func (c *Container) end() error {
 }
 
 func (c *Container) killAll() error {
+	return c.withCgroup(func(ctx context.Context, group *cgroup.Cgroup) error { return group.Kill(ctx) })
+}
+
+// withCgroup does something about the cgroup, if it is still there.
+func (c *Container) withCgroup(do func(context.Context, *cgroup.Cgroup) error) error {
 	group, err := c.cgroup()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -128,5 +134,5 @@ func (c *Container) killAll() error {
 	defer group.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), mercy)
 	defer cancel()
-	return group.Kill(ctx)
+	return do(ctx, group)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -101,17 +100,7 @@ func (c *Container) removeCgroup() error {
 			return err
 		}
 	}
-	group, err := c.cgroup()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer group.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), mercy)
-	defer cancel()
-	return group.Remove(ctx)
+	return c.withCgroup(func(ctx context.Context, group *cgroup.Cgroup) error { return group.Remove(ctx) })
 }
 
 // Update changes limits; what r does not name stays as it is.
