@@ -62,10 +62,15 @@ func TestTakenInterruptsAreTheContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	interrupt(t)
-	for signals.Take() == 0 {
+	come := []unix.PollFd{{Fd: int32(signals.FD()), Events: unix.POLLIN}}
+	for come[0].Revents == 0 {
+		unix.Poll(come, -1)
 	}
 	if err := i.Err(); err != nil {
 		t.Error(err)
+	}
+	if got := signals.Take(); got != unix.SIGHUP {
+		t.Errorf("the container gets %v", got)
 	}
 	select {
 	case <-i.Done():

@@ -137,4 +137,7 @@ func TestIgnoredSignalsStaySo(t *testing.T) {
 	if got := s.wait(t); got != unix.SIGUSR1 {
 		t.Errorf("got %v", got)
 	}
+	if got := s.Take(); got != 0 {
+		t.Errorf("and then %v", got)
+	}
 }
