@@ -24,12 +24,12 @@ var rooms = map[string][]string{
 	"runtime/oci":        {"runtime", "internal"},
 	"image":              {"store", "overlay", "internal"},
 	"container":          {"store", "overlay", "network", "runtime", "internal"},
-	"container/embed":    {}, // the monitor's program
-	"container/wire":     {}, // what the command and its monitor say to each other: both speak it
-	"container/monitor":  {"container/wire", "runtime/plan", "runtime/launch", "internal"},
+	"container/embed":    {},                                                                                  // the monitor's program
+	"container/wire":     {},                                                                                  // what the command and its monitor say to each other: both speak it
+	"container/monitor":  {"container/wire", "network/release", "runtime/plan", "runtime/launch", "internal"}, // it undoes what a container's end leaves
 	"cmd/minict":         {"container", "image", "store", "overlay", "network", "runtime", "internal"},
 	"cmd/minict/oci":     {"runtime", "internal"}, // engines use the runtime, and know nothing else of minict
-	"cmd/minict-monitor": {"container/monitor", "runtime/plan", "runtime/launch", "internal"},
+	"cmd/minict-monitor": {"container/monitor", "network/release", "runtime/plan", "runtime/launch", "internal"},
 	"tests":              {}, // they use the binary, from outside
 }
 
@@ -52,6 +52,8 @@ var libraries = map[string][]string{
 var unreachable = map[string][]string{
 	"cmd/minict-monitor": {"fmt", "encoding/json", "net", "os/exec"},
 	"cmd/minict":         {"net/http", "go.yaml.in/yaml/v3", "github.com/opencontainers/go-digest"},
+	"network":            {"net/http", "text/template", "regexp", "os/exec"},
+	"network/release":    {"fmt", "os", "net", "encoding/json"}, // the monitor calls it
 	"store":              {"net/http", "text/template", "regexp"},
 	"overlay":            {"net/http", "text/template", "regexp"},
 	"runtime":            {"net/http", "text/template", "regexp"},
