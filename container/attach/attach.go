@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
+	"minict/network/resolver"
 	"minict/runtime/plan"
 )
 
@@ -133,6 +134,12 @@ type Container struct {
 	Remove          []string
 	RemoveAtEnd     bool
 	RemoveOnFailure bool
+	// Held are kept open until nothing is left of the container: sockets that
+	// reserve its ports. They stay the caller's to close after Start.
+	Held []*os.File
+	// Resolver is the container's name server, see Keep; nil for none. It stays
+	// the caller's to close after Start.
+	Resolver *resolver.Sockets
 	// SpareDir is where the last of Remove is kept for the next container if
 	// it is as good as new: a directory with the empty ones upper and work.
 	// Empty for nowhere. Only StartHere does so: who else has the root file

@@ -23,9 +23,9 @@ func StartHere(c Container) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start process: %w", err)
 	}
-	inputs, lock := given[:len(fds)], given[len(fds)]
+	sent, lock := given[:len(fds)], given[len(fds)]
 	runtime.LockOSThread()
-	h, failed := monitor.Start(start, c.Plan.Encode(), lock, inputs, ends[1], c.SpareDir)
+	h, failed := monitor.Start(start, c.Plan.Encode(), lock, sent, ends[1], c.SpareDir)
 	if failed != nil {
 		runtime.UnlockOSThread()
 		wire.CloseAll(ends[:])

@@ -66,15 +66,20 @@ func (s *Session) sendStart(p *plan.Plan, msg []byte, fixed, inputs []int) error
 		return err
 	}
 	defer unix.Close(mem)
-	fixed = append([]int{mem}, fixed...)
-	for len(fixed)+len(inputs) > wire.MaxDescriptors {
-		n := min(len(inputs), wire.MaxDescriptors)
-		if err := s.send([]byte{byte(wire.TypeDescriptors)}, inputs[:n]...); err != nil {
+	return s.sendWith(msg, append([]int{mem}, fixed...), inputs)
+}
+
+// sendWith sends a message with descriptors: the fixed ones travel with itself,
+// the others before it as far as they have to.
+func (s *Session) sendWith(msg []byte, fixed, others []int) error {
+	for len(fixed)+len(others) > wire.MaxDescriptors {
+		n := min(len(others), wire.MaxDescriptors)
+		if err := s.send([]byte{byte(wire.TypeDescriptors)}, others[:n]...); err != nil {
 			return err
 		}
-		inputs = inputs[n:]
+		others = others[n:]
 	}
-	return s.send(msg, append(fixed, inputs...)...)
+	return s.send(msg, append(fixed, others...)...)
 }
 
 // planFile puts a plan into memory that can be handed over.

@@ -111,11 +111,13 @@ func (m *Monitor) Start(c Container) (*Session, error) {
 	return s.start(c.Plan, msg.Append(nil), []int{int(c.Lock.Fd())}, fds)
 }
 
-// start is the message, and the descriptors that are inputs.
+// start is the message, and the descriptors that are inputs, and those to keep.
 func (c *Container) start() (*wire.Start, []int, error) {
 	inputs, fds, err := c.inputs()
+	kept, keptFDs := toKeep(c.Held, c.Resolver)
+	fds = append(fds, keptFDs...)
 	msg := &wire.Start{
-		Flags: c.flags(), Inputs: inputs, RunDir: c.RunDir, LogDir: c.LogDir, LogMax: c.LogMax,
+		Flags: c.flags(), Inputs: inputs, Kept: kept, RunDir: c.RunDir, LogDir: c.LogDir, LogMax: c.LogMax,
 		ExitDir: c.ExitDir, Cgroup: c.Cgroup, OOMFile: c.OOMFile, OOMKey: c.OOMKey,
 		StopSignal: uint8(c.StopSignal), StopTimeout: c.StopTimeout, Remove: c.Remove,
 	}

@@ -15,6 +15,8 @@ func (m *monitor) handle(c *client, msg []byte, fds []int) bool {
 		return c.process == nil && len(c.early) <= wire.MaxInputs
 	case wire.TypeExec:
 		return m.exec(c, msg, fds)
+	case wire.TypeKeep:
+		return m.keepMore(c, msg, fds)
 	}
 	wire.CloseAll(fds)
 	if wire.Type(msg[0]) == wire.TypeAttach {

@@ -22,17 +22,18 @@ type Here struct {
 }
 
 // Start starts a container. The plan, the lock, which says that the container
-// lives, and those inputs that are wire.InputSent become its own. Fd is one end
+// lives, and what was sent for it become its own: those inputs that are
+// wire.InputSent, and then what is to be kept. Fd is one end
 // of a socket, whose other end takes and sends messages as a monitor's does, but
 // for the first answer and, if nobody has listened until then, the end. The
 // last of what is to be removed, a container's directory, is kept in spareDir
 // instead if it is as good as new; an empty one keeps none. If it fails, nothing
 // is left but fd.
-func Start(start *wire.Start, plan []byte, lock int, inputs []int, fd int, spareDir string) (*Here, *wire.Failed) {
+func Start(start *wire.Start, plan []byte, lock int, sent []int, fd int, spareDir string) (*Here, *wire.Failed) {
 	m := newMonitor()
 	m.inside, m.start, m.lock, m.spareDir = true, start, lock, spareDir
 	h := &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}
-	failed := m.startFor(h.owner, inputs, func(r request) (*process, *wire.Failed) {
+	failed := m.startFor(h.owner, sent, func(r request) (*process, *wire.Failed) {
 		r.plan = plan
 		return m.spawn(r)
 	})

@@ -21,10 +21,13 @@ func (m *monitor) idle() {
 	}
 	for _, buf := range [][]byte{m.data[:], m.log.buf[:], m.recv.Memory()} {
 		s := pages(uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-		release(&s)
+		discard(&s)
 	}
 	for _, p := range m.processes {
 		p.forgetPlan()
+	}
+	if m.resolver != nil {
+		m.resolver.Idle()
 	}
 }
 
@@ -61,11 +64,11 @@ func pages(begin, size uintptr) segment {
 	return segment{begin, max(end, begin) - begin}
 }
 
-// release drops pages: those of a file's private mapping come back as they
+// discard drops pages: those of a file's private mapping come back as they
 // were, others as zeros.
 //
 //go:nosplit
-func release(s *segment) {
+func discard(s *segment) {
 	unix.RawSyscall(unix.SYS_MADVISE, s.begin, s.size, unix.MADV_DONTNEED)
 }
 
@@ -92,8 +95,8 @@ func doze(polls []unix.PollFd, program *[2]segment) (n int, errno unix.Errno) {
 	entersyscall()
 	r, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, fds, count, uintptr(unsafe.Pointer(&pause)), 0, 0, 0)
 	if r == 0 && errno == 0 {
-		release(&program[0])
-		release(&program[1])
+		discard(&program[0])
+		discard(&program[1])
 		r, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, fds, count, 0, 0, 0, 0)
 	}
 	exitsyscall()

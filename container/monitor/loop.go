@@ -30,6 +30,7 @@ func (m *monitor) turn() {
 	m.watched, m.polls = m.watched[:0], m.polls[:0]
 	m.add((*signalled)(m))
 	m.add((*acceptor)(m))
+	m.add((*naming)(m))
 	for _, c := range m.clients {
 		m.add(c)
 	}
@@ -39,9 +40,11 @@ func (m *monitor) turn() {
 		m.add(&p.in)
 		m.add(p)
 	}
-	if m.poll(m.timeout()) == 0 {
-		m.timedOut()
+	wait, quiet := m.timeout()
+	if m.poll(wait) == 0 && quiet {
+		m.idle()
 	}
+	m.overdue()
 	m.prune()
 }
 
@@ -75,26 +78,43 @@ func (m *monitor) poll(timeout int) int {
 	return n
 }
 
-// timeout is how long to wait: until the container has to be killed, or until
-// the monitor counts as idle, in milliseconds. A command never does: what it
-// could give back is little beside what it is.
-func (m *monitor) timeout() int {
-	if !m.killAt.IsZero() {
-		return max(0, int(time.Until(m.killAt)/time.Millisecond)+1)
-	}
+// quietTime is how long nothing has to happen before the monitor counts as idle,
+// in milliseconds.
+const quietTime = 1000
+
+// timeout is how long to wait, in milliseconds: until something is due, or until
+// the monitor counts as idle. A command never does: what it could give back is
+// little beside what it is.
+func (m *monitor) timeout() (wait int, quiet bool) {
+	wait = -1
 	if m.active && !m.inside {
-		return 1000
+		wait = quietTime
 	}
-	return -1
+	if !m.killAt.IsZero() {
+		wait = sooner(wait, max(0, int(time.Until(m.killAt)/time.Millisecond)+1))
+	}
+	if m.resolver != nil {
+		wait = sooner(wait, m.resolver.Wait())
+	}
+	return wait, wait == quietTime
 }
 
-func (m *monitor) timedOut() {
-	switch {
-	case m.killAt.IsZero():
-		m.idle()
-	case time.Now().After(m.killAt):
+// sooner is the shorter of two times; a negative one has no end.
+func sooner(a, b int) int {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// overdue does what is due, whether or not something else has come.
+func (m *monitor) overdue() {
+	if !m.killAt.IsZero() && time.Now().After(m.killAt) {
 		unix.PidfdSendSignal(m.main.pidfd, unix.SIGKILL, nil, 0)
 		m.killAt = time.Now().Add(time.Minute)
+	}
+	if m.resolver != nil {
+		m.resolver.Overdue()
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"minict/container/wire"
 	"minict/internal/caught"
+	"minict/network/resolver"
 )
 
 // monitor is the state of one. There are no other goroutines, so nothing is
@@ -46,6 +47,9 @@ type monitor struct {
 	program [2]segment // what can be dropped meanwhile
 	killAt  time.Time
 
+	held     []int            // kept open until the end
+	resolver *resolver.Server // nil for none
+
 	unfinished bool   // something could not be undone
 	inside     bool   // it is part of a command, see Here
 	spareDir   string // takes the last of start.Remove, see keep; empty for none
@@ -62,6 +66,7 @@ func Main() {
 	runtime.LockOSThread()
 	unix.CloseRange(wire.MonitorFD+1, ^uint(0)>>32, 0) // what the command had inherited
 	unix.Umask(0o077)
+	allowFiles()
 	setName("minict-monitor")
 	m := newMonitor()
 	m.program = readOnly()
@@ -108,24 +113,28 @@ func (m *monitor) await(owner *client) (fds []int) {
 
 // begin starts the container.
 func (m *monitor) begin(owner *client, fds []int) *wire.Failed {
-	fixed, inputs, ok := split(fds, owner.early, 2)
+	fixed, sent, ok := split(fds, owner.early, 2)
 	owner.early = nil
 	if !ok {
 		return failure("receive descriptors", unix.EBADMSG)
 	}
 	m.lock = fixed[1]
-	failed := m.startFor(owner, inputs, func(r request) (*process, *wire.Failed) { return m.spawnFile(fixed[0], r) })
+	failed := m.startFor(owner, sent, func(r request) (*process, *wire.Failed) { return m.spawnFile(fixed[0], r) })
 	if failed == nil {
 		m.answer(owner)
 	}
 	return failed
 }
 
-// startFor starts the container, by spawn, for who waits for its end.
-func (m *monitor) startFor(owner *client, inputs []int, spawn func(request) (*process, *wire.Failed)) *wire.Failed {
+// startFor starts the container, by spawn, for who waits for its end. What was
+// sent for it are the inputs of its plan, and then what is to be kept.
+func (m *monitor) startFor(owner *client, sent []int, spawn func(request) (*process, *wire.Failed)) *wire.Failed {
 	owner.output = m.start.Flags&wire.FlagOutput != 0
 	owner.input = m.start.Flags&wire.FlagStdin != 0
-	failed := m.open()
+	inputs, failed := m.takeKept(sent)
+	if failed == nil {
+		failed = m.open()
+	}
 	if failed == nil {
 		if err := unix.SetNonblock(owner.fd, true); err != nil {
 			failed = failure("begin", err)
@@ -188,6 +197,7 @@ func (m *monitor) abandon() {
 	if m.main != nil {
 		m.release(m.main)
 	}
+	m.disconnect()
 	m.cleanUp(wire.RemoveOnFailure)
 }
 
@@ -208,6 +218,7 @@ func (m *monitor) stay() wire.Exited {
 		}
 	}
 	m.release(m.main)
+	m.disconnect()
 	if m.start.ExitDir != "" && m.start.Removal&wire.RemoveAtEnd == 0 {
 		m.writeExit(exit)
 	}

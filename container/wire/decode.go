@@ -4,7 +4,7 @@ package wire
 func DecodeStart(msg []byte) (*Start, error) {
 	d := decoder{rest: msg}
 	d.is(TypeStart)
-	s := &Start{Flags: Flags(d.u8()), Inputs: d.inputs(), RunDir: d.str(), LogDir: d.str()}
+	s := &Start{Flags: Flags(d.u8()), Inputs: d.inputs(), Kept: d.kept(), RunDir: d.str(), LogDir: d.str()}
 	s.LogMax = d.u64()
 	s.ExitDir, s.Cgroup, s.OOMFile, s.OOMKey = d.str(), d.str(), d.str(), d.str()
 	s.StopSignal, s.StopTimeout = d.u8(), d.u32()
@@ -54,6 +54,22 @@ func DecodeHangup(msg []byte) (Type, error) {
 	t := Type(d.u8())
 	d.bad = d.bad || t != TypeStdout && t != TypeStderr
 	return t, d.end()
+}
+
+// DecodeKeep decodes a Keep.
+func DecodeKeep(msg []byte) ([]Kept, error) {
+	d := decoder{rest: msg}
+	d.is(TypeKeep)
+	list := d.kept()
+	return list, d.end()
+}
+
+// DecodeKept decodes a Kept.
+func DecodeKept(msg []byte) (errno uint32, err error) {
+	d := decoder{rest: msg}
+	d.is(TypeKept)
+	errno = d.u32()
+	return errno, d.end()
 }
 
 // DecodeStarted decodes a Started.
@@ -136,16 +152,20 @@ func (d *decoder) str() string {
 	return string(s)
 }
 
-func (d *decoder) inputs() []Input {
+func (d *decoder) inputs() []Input { return decodeBytes(d, MaxInputs, inputs) }
+func (d *decoder) kept() []Kept    { return decodeBytes(d, MaxKept, kepts) }
+
+// decodeBytes gives a list of at most so many bytes that are below end.
+func decodeBytes[T ~byte](d *decoder, most int, end T) []T {
 	raw := d.take(int(d.u16()))
-	if d.bad || len(raw) > MaxInputs {
+	if d.bad || len(raw) > most {
 		d.bad = true
 		return nil
 	}
-	list := make([]Input, len(raw))
+	list := make([]T, len(raw))
 	for i, b := range raw {
-		d.bad = d.bad || Input(b) >= inputs
-		list[i] = Input(b)
+		d.bad = d.bad || T(b) >= end
+		list[i] = T(b)
 	}
 	return list
 }

@@ -7,7 +7,8 @@ var le = binary.LittleEndian
 // Append adds a Start in its encoded form to out.
 func (s *Start) Append(out []byte) []byte {
 	out = append(out, byte(TypeStart), byte(s.Flags))
-	out = appendInputs(out, s.Inputs)
+	out = appendBytes(out, s.Inputs)
+	out = appendBytes(out, s.Kept)
 	out = appendStr(out, s.RunDir)
 	out = appendStr(out, s.LogDir)
 	out = le.AppendUint64(out, s.LogMax)
@@ -27,7 +28,7 @@ func (s *Start) Append(out []byte) []byte {
 
 // Append adds an Exec in its encoded form to out.
 func (e *Exec) Append(out []byte) []byte {
-	return appendInputs(append(out, byte(TypeExec), byte(e.Flags)), e.Inputs)
+	return appendBytes(append(out, byte(TypeExec), byte(e.Flags)), e.Inputs)
 }
 
 // AppendAttach adds an Attach.
@@ -50,6 +51,16 @@ func AppendSignal(out []byte, signal uint8, interrupt bool) []byte {
 // AppendHangup adds a Hangup.
 func AppendHangup(out []byte, output Type) []byte {
 	return append(out, byte(TypeHangup), byte(output))
+}
+
+// AppendKeep adds a Keep.
+func AppendKeep(out []byte, list []Kept) []byte {
+	return appendBytes(append(out, byte(TypeKeep)), list)
+}
+
+// AppendKept adds a Kept.
+func AppendKept(out []byte, errno uint32) []byte {
+	return le.AppendUint32(append(out, byte(TypeKept)), errno)
 }
 
 // Append adds a Started in its encoded form to out.
@@ -92,10 +103,10 @@ func flag(b bool) byte {
 	return 0
 }
 
-func appendInputs(out []byte, list []Input) []byte {
+func appendBytes[T ~byte](out []byte, list []T) []byte {
 	out = le.AppendUint16(out, uint16(len(list)))
-	for _, in := range list {
-		out = append(out, byte(in))
+	for _, b := range list {
+		out = append(out, byte(b))
 	}
 	return out
 }

@@ -11,9 +11,9 @@
 //
 //	command to monitor
 //	   1 Descriptors (1-250 fds)
-//	   2 Start       u8 flags, bytes inputs as str, str runDir, str logDir, u64 logMax, str exitDir,
-//	                 str cgroup, str oomFile, str oomKey, u8 stopSignal, u32 stopTimeout, u8 removal,
-//	                 strs remove (2-252 fds: plan, lock, inputs)
+//	   2 Start       u8 flags, bytes inputs as str, bytes kept as str, str runDir, str logDir, u64 logMax,
+//	                 str exitDir, str cgroup, str oomFile, str oomKey, u8 stopSignal, u32 stopTimeout,
+//	                 u8 removal, strs remove (2-252 fds: plan, lock, inputs, kept)
 //	   3 Exec        u8 flags, bytes inputs as str (1-251 fds: plan, inputs)
 //	   4 Attach      u8 flags
 //	   5 Stdin       bytes data
@@ -21,6 +21,7 @@
 //	   7 Resize      u16 rows, u16 cols
 //	   8 Signal      u8 signal, u8 interrupt
 //	   9 Hangup      u8 type
+//	  10 Keep        bytes kept as str (0-252 fds: kept)
 //
 //	monitor to command
 //	  16 Started     u32 pid, u64 startTime, u8 flags
@@ -30,18 +31,19 @@
 //	  20 Window      u32 room
 //	  21 Clocks      u64s began
 //	  22 Exited      u32 status, u8 oomKilled
+//	  23 Kept        u32 errno
 //
 // # How it goes
 //
 // The command that starts a container sends Start on the monitor's own socket;
 // any other connects to the socket in the container's run directory and sends
-// Exec or Attach. Descriptors comes before Start or Exec if there are more
-// inputs than one message carries. The answer is Clocks, if FlagTimed asks for
+// Exec, Attach or Keep. Descriptors comes before Start, Exec or Keep if there are
+// more than one message carries. The answer is Clocks, if FlagTimed asks for
 // them, and then Started, or Failed and the end of the connection. With Started
 // the connection belongs to one process: the one that it started, or the
 // container's first. Its output comes if FlagOutput is set, and at last
 // Exited, after all output and after everything that the container leaves
-// behind was cleaned up.
+// behind was cleaned up. The answer to Keep is Kept.
 //
 // The connection that started a process is its owner: the process waits for a
 // slow owner as it would for a slow reader of a pipe. Others that fall behind
@@ -65,6 +67,7 @@ const (
 	MaxMessage     = 1 + MaxData // of any message
 	MaxDescriptors = 252         // of one message; the kernel's SCM_MAX_FD is 253
 	MaxInputs      = 4096        // of one plan
+	MaxKept        = 4096        // of one message
 	StdinWindow    = 64 << 10    // bytes of Stdin that are sent before a Window
 	MonitorFD      = 3           // the monitor's own socket
 	SocketName     = "sock"      // in the run directory
@@ -83,6 +86,7 @@ const (
 	TypeResize
 	TypeSignal
 	TypeHangup
+	TypeKeep
 )
 
 const (
@@ -93,6 +97,7 @@ const (
 	TypeWindow
 	TypeClocks
 	TypeExited
+	TypeKept
 )
 
 // ErrMessage says that bytes are not a message, or not one of that type.
@@ -121,6 +126,17 @@ const (
 	inputs
 )
 
+// Kept says what a descriptor is for that the monitor keeps until the container
+// has ended.
+type Kept byte
+
+const (
+	KeptOpen    Kept = iota // to be open, no more: a socket that reserves a port
+	KeptPackets             // the name server's socket for datagrams, and the
+	KeptStreams             // one that listens for connections: both, or neither
+	kepts
+)
+
 // Removal says when the paths in Start.Remove are removed.
 type Removal uint8
 
@@ -130,10 +146,11 @@ const (
 )
 
 // Start starts a container. With it travel the plan (a memfd), the locked
-// file that says that the container lives, and the inputs.
+// file that says that the container lives, the inputs, and what is kept.
 type Start struct {
 	Flags  Flags
 	Inputs []Input
+	Kept   []Kept
 	// RunDir is removed at the end, the file "lock" in it last.
 	RunDir string
 	// LogDir takes the files "log" and "log.1"; empty for no log. A file

@@ -16,7 +16,7 @@ import (
 
 var (
 	startMsg = Start{
-		Flags: FlagTerminal | FlagTimed, Inputs: []Input{InputSent, InputStdin, InputConsole},
+		Flags: FlagTerminal | FlagTimed, Inputs: []Input{InputSent, InputStdin, InputConsole}, Kept: []Kept{KeptOpen, KeptStreams},
 		RunDir: "/run/x", LogDir: "/log", LogMax: 1 << 40, ExitDir: "/exit", Cgroup: "/cg",
 		OOMFile: "/oom", OOMKey: "oom_kill", StopSignal: 15, StopTimeout: 10000,
 		Removal: RemoveAtEnd, Remove: []string{"/a", "", "/b"},
@@ -39,6 +39,7 @@ func samples() map[string][]byte {
 		"Resize":      AppendResize(nil, 24, 80),
 		"Signal":      AppendSignal(nil, 15, true),
 		"Hangup":      AppendHangup(nil, TypeStderr),
+		"Keep":        AppendKeep(nil, []Kept{KeptPackets}),
 		"Started":     startedMsg.Append(nil),
 		"Failed":      failedMsg.Append(nil),
 		"Stdout":      append([]byte{byte(TypeStdout)}, "data"...),
@@ -46,6 +47,7 @@ func samples() map[string][]byte {
 		"Window":      AppendWindow(nil, 100),
 		"Clocks":      AppendClocks(nil, []uint64{1, 2, 3}),
 		"Exited":      exitedMsg.Append(nil),
+		"Kept":        AppendKept(nil, 98),
 	}
 }
 
@@ -70,6 +72,10 @@ func TestRoundTrip(t *testing.T) {
 	check("Signal", interrupt, err, true)
 	output, err := DecodeHangup(s["Hangup"])
 	check("Hangup", output, err, TypeStderr)
+	kept, err := DecodeKeep(s["Keep"])
+	check("Keep", kept, err, []Kept{KeptPackets})
+	errno, err := DecodeKept(s["Kept"])
+	check("Kept", errno, err, uint32(98))
 	started, err := DecodeStarted(s["Started"])
 	check("Started", started, err, startedMsg)
 	failed, err := DecodeFailed(s["Failed"])
@@ -93,6 +99,8 @@ func decodeAll(msg []byte) (errs []error) {
 	_, _, err = DecodeSignal(msg)
 	add(nil, err)
 	add(DecodeHangup(msg))
+	add(DecodeKeep(msg))
+	add(DecodeKept(msg))
 	add(DecodeStarted(msg))
 	add(DecodeFailed(msg))
 	add(DecodeWindow(msg))
@@ -131,6 +139,9 @@ func TestForeignBytes(t *testing.T) {
 	}
 	if _, err := DecodeExec([]byte("\x03\x00\x01\x00\x09")); err == nil {
 		t.Error("unknown kind of input")
+	}
+	if _, err := DecodeKeep([]byte("\x0a\x01\x00\x03")); err == nil {
+		t.Error("unknown kind of what is kept")
 	}
 	if _, err := DecodeHangup([]byte{byte(TypeHangup), byte(TypeExited)}); err == nil {
 		t.Error("hangup of what is no output")

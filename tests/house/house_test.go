@@ -24,12 +24,12 @@ var rooms = map[string][]string{
 	"runtime/oci":        {"runtime", "internal"},
 	"image":              {"store", "overlay", "internal"},
 	"container":          {"store", "overlay", "network", "runtime", "internal"},
-	"container/embed":    {},                                                                                  // the monitor's program
-	"container/wire":     {},                                                                                  // what the command and its monitor say to each other: both speak it
-	"container/monitor":  {"container/wire", "network/release", "runtime/plan", "runtime/launch", "internal"}, // it undoes what a container's end leaves
+	"container/embed":    {},                                                                                                      // the monitor's program
+	"container/wire":     {},                                                                                                      // what the command and its monitor say to each other: both speak it
+	"container/monitor":  {"container/wire", "network/release", "network/resolver", "runtime/plan", "runtime/launch", "internal"}, // it undoes what a container's end leaves, and answers it
 	"cmd/minict":         {"container", "image", "store", "overlay", "network", "runtime", "internal"},
 	"cmd/minict/oci":     {"runtime", "internal"}, // engines use the runtime, and know nothing else of minict
-	"cmd/minict-monitor": {"container/monitor", "network/release", "runtime/plan", "runtime/launch", "internal"},
+	"cmd/minict-monitor": {"container/monitor", "network/release", "network/resolver", "runtime/plan", "runtime/launch", "internal"},
 	"tests":              {}, // they use the binary, from outside
 }
 
@@ -43,6 +43,7 @@ var libraries = map[string][]string{
 	"github.com/elastic/go-seccomp-bpf":      {"runtime/seccomp", "container"},
 	"github.com/godbus/dbus/v5":              {"runtime/systemd"},
 	"github.com/moby/profiles":               {"runtime/seccomp", "container"},
+	"github.com/miekg/dns":                   {"network/resolver", "tests"}, // the other side in the resolver's tests
 }
 
 // unreachable says what must not be among the dependencies of a package,
@@ -53,7 +54,8 @@ var unreachable = map[string][]string{
 	"cmd/minict-monitor": {"fmt", "encoding/json", "net", "os/exec"},
 	"cmd/minict":         {"net/http", "go.yaml.in/yaml/v3", "github.com/opencontainers/go-digest"},
 	"network":            {"net/http", "text/template", "regexp", "os/exec"},
-	"network/release":    {"fmt", "os", "net", "encoding/json"}, // the monitor calls it
+	"network/release":    {"fmt", "os", "net", "encoding/json"},              // the monitor calls it
+	"network/resolver":   {"fmt", "os", "net", "net/netip", "encoding/json"}, // the monitor runs it
 	"store":              {"net/http", "text/template", "regexp"},
 	"overlay":            {"net/http", "text/template", "regexp"},
 	"runtime":            {"net/http", "text/template", "regexp"},
