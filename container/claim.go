@@ -102,8 +102,12 @@ func (c *claim) current() bool {
 }
 
 // removeRunDir removes a run directory, the lock last: as long as it is there,
-// the rest is known to be somebody's.
+// the rest is known to be somebody's. What the container had of networks is
+// written down in it, and goes before.
 func (m *Manager) removeRunDir(id string) error {
+	if err := m.release(id); err != nil {
+		return err
+	}
 	dir := m.runDir(id)
 	names, err := readNames(dir)
 	if err != nil {

@@ -1,8 +1,10 @@
 package container
 
 import (
+	"net/netip"
 	"time"
 
+	"minict/network"
 	"minict/store"
 )
 
@@ -40,10 +42,20 @@ type Config struct {
 	TTY        bool     `json:"tty,omitempty"`
 	OpenStdin  bool     `json:"openStdin,omitempty"`
 
-	Mounts         []Mount  `json:"mounts,omitempty"` // a target below another stands after it
-	ReadOnlyRootfs bool     `json:"readOnlyRootfs,omitempty"`
-	Network        string   `json:"network"`              // NetworkNone or NetworkHost
-	ExtraHosts     []string `json:"extraHosts,omitempty"` // "name:address"
+	Mounts         []Mount `json:"mounts,omitempty"` // a target below another stands after it
+	ReadOnlyRootfs bool    `json:"readOnlyRootfs,omitempty"`
+
+	// Network is NetworkNone, NetworkHost, container:ID, or the name of the
+	// first of Networks, which are what it is on otherwise.
+	Network    string          `json:"network"`
+	Networks   []NetworkWish   `json:"networks,omitempty"`
+	Ports      []network.Port  `json:"ports,omitempty"` // those to publish
+	PublishAll bool            `json:"publishAll,omitempty"`
+	Exposed    []ContainerPort `json:"exposed,omitempty"`    // by number
+	ExtraHosts []string        `json:"extraHosts,omitempty"` // "name:address"
+	DNS        []netip.Addr    `json:"dns,omitempty"`
+	DNSSearch  []string        `json:"dnsSearch,omitempty"`
+	DNSOptions []string        `json:"dnsOptions,omitempty"`
 
 	Resources   Resources `json:"resources"`
 	Ulimits     []Ulimit  `json:"ulimits,omitempty"`
@@ -61,10 +73,13 @@ type Config struct {
 	LogMaxSize  int64         `json:"logMaxSize"`  // bytes, of each of two files
 }
 
-// Networks that a container can have.
+// Networks that are none: a container that has one has no other.
 const (
-	NetworkNone = "none" // its own network namespace with nothing but loopback
-	NetworkHost = "host" // the host's network namespace
+	NetworkNone = network.None // its own network namespace with nothing but loopback
+	NetworkHost = network.Host // the host's network namespace
+	// NetworkContainer begins the name of another container's network
+	// namespace: container:NAME.
+	NetworkContainer = "container:"
 )
 
 // Where a container's seccomp filter comes from.

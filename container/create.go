@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"time"
 
 	"minict/container/monitor"
 	"minict/overlay"
+	"minict/runtime"
 	"minict/store"
 )
 
@@ -23,12 +24,16 @@ func (m *Manager) Create(ctx context.Context, o *Options, find Find) (id string,
 		return "", invalidf("a container that is removed when it ends has to be run, not created")
 	}
 	m.sweep(ctx)
-	d, err := m.draft(ctx, o, find)
+	d, err := m.draft(ctx, o, find, nil)
 	if err != nil {
 		return "", err
 	}
 	defer d.close()
-	if err := m.writeDurableConfig(d.config); err != nil {
+	if err = m.resolveNetworks(d.config, true); err == nil {
+		err = m.writeDurableConfig(d.config)
+	}
+	if err != nil {
+		d.close()
 		return "", errors.Join(fmt.Errorf("create container: %w", err), d.discard())
 	}
 	return d.config.ID, d.claim.release()
@@ -41,18 +46,22 @@ type draft struct {
 	m      *Manager
 	claim  *claim
 	config *Config
-	image  string   // for display
 	root   *os.File // its root file system as a detached mount, when opened
+
+	namespace *runtime.Network // its network namespace; nil if it is not to be started, or has none of its own
+	net       *attachment      // nil without networks
+	shared    *os.File         // another container's network namespace, when opened
 }
 
 // draft makes everything of a container but the file that says that it exists.
-func (m *Manager) draft(ctx context.Context, o *Options, find Find) (*draft, error) {
+// If there is a network namespace for it, it is being connected in there.
+func (m *Manager) draft(ctx context.Context, o *Options, find Find, namespace *runtime.Network) (*draft, error) {
 	id := newID()
 	claim, err := m.claim(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
-	d := &draft{m: m, claim: claim}
+	d := &draft{m: m, claim: claim, namespace: namespace}
 	if err := d.make(ctx, o, find); err != nil {
 		d.close()
 		return nil, errors.Join(err, d.discard())
@@ -61,17 +70,58 @@ func (m *Manager) draft(ctx context.Context, o *Options, find Find) (*draft, err
 }
 
 func (d *draft) make(ctx context.Context, o *Options, find Find) error {
-	if err := d.resolve(ctx, o, find); err != nil {
+	if err := d.begin(ctx, o); err != nil {
 		return err
 	}
 	c := d.config
+	// What its image exposes is known later.
+	if !c.PublishAll {
+		d.connect(ctx)
+	}
+	if err := d.resolve(ctx, o, find); err != nil {
+		return err
+	}
+	if c.PublishAll {
+		d.connect(ctx)
+	}
 	if err := d.m.makeDir(c.ID); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
-	if err := d.name(ctx, o.Name != ""); err != nil {
+	return d.m.makeVolumes(c, d.openRoot)
+}
+
+// begin makes the part of the Config that needs no image. From then on the
+// container has its name.
+func (d *draft) begin(ctx context.Context, o *Options) error {
+	c, err := o.begin()
+	if err != nil {
 		return err
 	}
-	return d.m.makeVolumes(c, d.openRoot)
+	c.ID, c.Created = d.claim.id, time.Now().UTC()
+	if c.Hostname == "" {
+		c.Hostname = shortID(c.ID)
+		if c.Network == NetworkHost {
+			if c.Hostname, err = os.Hostname(); err != nil {
+				return err
+			}
+		}
+	}
+	// Those that it is started on are looked up then.
+	if err := d.m.resolveNetworks(c, false); err != nil {
+		return err
+	}
+	if err := c.checkCpuset(); err != nil {
+		return err
+	}
+	d.config = c
+	return d.name(ctx)
+}
+
+// connect begins to connect the container, if it is to be started.
+func (d *draft) connect(ctx context.Context) {
+	if d.namespace != nil && d.config.bridged() {
+		d.net = d.m.attach(ctx, d.config, d.namespace)
+	}
 }
 
 // makeDir makes a container's directory, with the two of its overlay, or takes a
@@ -153,42 +203,28 @@ func (m *Manager) imageConfig(img store.Image) (*store.ImageConfig, error) {
 // by its platform: then an emulator may be at hand.
 func checkPlatform(o *Options, img store.Image) error {
 	arch := img.Platform.Architecture
-	if o.Platform != "" || arch == "" || arch == runtime.GOARCH || runtime.GOARCH == "amd64" && arch == "386" {
+	if o.Platform != "" || arch == "" || arch == goruntime.GOARCH || goruntime.GOARCH == "amd64" && arch == "386" {
 		return nil
 	}
-	return invalidf("image %s is for %s/%s, this machine is linux/%s", o.Image, img.Platform.OS, arch, runtime.GOARCH)
+	return invalidf("image %s is for %s/%s, this machine is linux/%s", o.Image, img.Platform.OS, arch, goruntime.GOARCH)
 }
 
 func (d *draft) complete(o *Options, img *store.Image, config *store.Execution) error {
-	c, err := o.Resolve(config)
-	if err != nil {
+	c := d.config
+	if err := c.complete(o, config); err != nil {
 		return err
 	}
-	c.ID, c.Created = d.claim.id, time.Now().UTC()
 	if img != nil {
 		c.ImageID = img.ID
 		for _, layer := range img.Layers {
 			c.Layers = append(c.Layers, layer.Key)
 		}
 	}
-	c.Name = cmp.Or(c.Name, randomName())
-	if c.Hostname == "" {
-		c.Hostname = shortID(c.ID)
-		if c.Network == NetworkHost {
-			if c.Hostname, err = os.Hostname(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.checkCpuset(); err != nil {
-		return err
-	}
 	for i := range c.Mounts {
 		if m := &c.Mounts[i]; m.Type == MountVolume && m.Source == "" {
 			m.Source = newID()
 		}
 	}
-	d.config = c
 	return d.m.writeRunConfig(c)
 }
 
@@ -208,22 +244,20 @@ func (d *draft) checkRootfs() error {
 	return nil
 }
 
-// name gives the container its name. One that was chosen by chance is
-// another if somebody has it. What was killed may still have the name.
-func (d *draft) name(ctx context.Context, chosen bool) error {
+// name gives the container its name, one by chance if none was chosen. What
+// was killed may still have the name.
+func (d *draft) name(ctx context.Context) (err error) {
 	c := d.config
-	err := d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
-	if !errors.Is(err, ErrNameTaken) {
+	if c.Name == "" {
+		c.Name, err = d.m.takeRandomName(ctx, c.ID, c.AutoRemove)
 		return err
 	}
-	if chosen {
+	err = d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
+	if errors.Is(err, ErrNameTaken) {
 		d.m.sweep(ctx)
-		return d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
+		err = d.m.takeName(ctx, c.Name, c.ID, c.AutoRemove)
 	}
-	if c.Name, err = d.m.takeRandomName(ctx, c.ID, c.AutoRemove); err != nil {
-		return err
-	}
-	return d.m.writeRunConfig(c)
+	return err
 }
 
 // openRoot gives the container's root file system. It stays the draft's.
@@ -261,7 +295,13 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 	return root, nil
 }
 
+// close lets go of what this process has of it.
 func (d *draft) close() {
+	d.net.end()
+	if d.shared != nil {
+		d.shared.Close()
+		d.shared = nil
+	}
 	if d.root != nil {
 		d.root.Close()
 		d.root = nil

@@ -20,7 +20,7 @@ const (
 var etcFiles = []string{resolvFile, hostnameFile, hostsFile}
 
 // etcContents are what is in them.
-func etcContents(c *Config) (map[string]string, error) {
+func etcContents(c *Config, net connection) (map[string]string, error) {
 	files := map[string]string{hostnameFile: c.Hostname + "\n"}
 	if c.Network == NetworkHost {
 		for _, name := range []string{hostsFile, resolvFile} {
@@ -43,8 +43,8 @@ func etcContents(c *Config) (map[string]string, error) {
 
 // etc gives those files that are shown to a container. Of a directory of the
 // user's that serves as root file system, none is made: it stays as it is.
-func (c *Config) etc(root *os.File) ([]runtime.File, error) {
-	contents, err := etcContents(c)
+func (c *Config) etc(root *os.File, net connection) ([]runtime.File, error) {
+	contents, err := etcContents(c, net)
 	if err != nil {
 		return nil, err
 	}

@@ -109,6 +109,9 @@ func (m *Manager) config(id string) (*Config, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(shortID(id))
 	}
+	if err == nil {
+		err = m.readWishes(c)
+	}
 	return c, err
 }
 

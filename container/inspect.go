@@ -56,35 +56,40 @@ type InspectedState struct {
 
 // HostConfig is Docker's: what depends on the host.
 type HostConfig struct {
-	Binds             []string          `json:"Binds"`
-	Rootfs            string            `json:"Rootfs,omitempty"` // minict's own: the directory instead of an image
-	NetworkMode       string            `json:"NetworkMode"`
-	AutoRemove        bool              `json:"AutoRemove"`
-	CapAdd            []string          `json:"CapAdd"`
-	CapDrop           []string          `json:"CapDrop"`
-	CgroupnsMode      string            `json:"CgroupnsMode"`
-	ExtraHosts        []string          `json:"ExtraHosts"`
-	IpcMode           string            `json:"IpcMode"`
-	OomScoreAdj       int               `json:"OomScoreAdj"`
-	PidMode           string            `json:"PidMode"`
-	Privileged        bool              `json:"Privileged"`
-	ReadonlyRootfs    bool              `json:"ReadonlyRootfs"`
-	SecurityOpt       []string          `json:"SecurityOpt"`
-	ShmSize           int64             `json:"ShmSize"`
-	CPUShares         int64             `json:"CpuShares"`
-	Memory            int64             `json:"Memory"`
-	NanoCPUs          int64             `json:"NanoCpus"`
-	CgroupParent      string            `json:"CgroupParent"`
-	CpusetCpus        string            `json:"CpusetCpus"`
-	CpusetMems        string            `json:"CpusetMems"`
-	MemoryReservation int64             `json:"MemoryReservation"`
-	MemorySwap        int64             `json:"MemorySwap"`
-	PidsLimit         int64             `json:"PidsLimit"`
-	Ulimits           []InspectedUlimit `json:"Ulimits"`
-	Init              bool              `json:"Init"`
-	Tmpfs             map[string]string `json:"Tmpfs,omitempty"`
-	MaskedPaths       []string          `json:"MaskedPaths"`
-	ReadonlyPaths     []string          `json:"ReadonlyPaths"`
+	Binds             []string                 `json:"Binds"`
+	Rootfs            string                   `json:"Rootfs,omitempty"` // minict's own: the directory instead of an image
+	NetworkMode       string                   `json:"NetworkMode"`
+	PortBindings      map[string][]PortBinding `json:"PortBindings"` // 80/tcp; as they were asked for
+	PublishAllPorts   bool                     `json:"PublishAllPorts"`
+	DNS               []string                 `json:"Dns"`
+	DNSOptions        []string                 `json:"DnsOptions"`
+	DNSSearch         []string                 `json:"DnsSearch"`
+	AutoRemove        bool                     `json:"AutoRemove"`
+	CapAdd            []string                 `json:"CapAdd"`
+	CapDrop           []string                 `json:"CapDrop"`
+	CgroupnsMode      string                   `json:"CgroupnsMode"`
+	ExtraHosts        []string                 `json:"ExtraHosts"`
+	IpcMode           string                   `json:"IpcMode"`
+	OomScoreAdj       int                      `json:"OomScoreAdj"`
+	PidMode           string                   `json:"PidMode"`
+	Privileged        bool                     `json:"Privileged"`
+	ReadonlyRootfs    bool                     `json:"ReadonlyRootfs"`
+	SecurityOpt       []string                 `json:"SecurityOpt"`
+	ShmSize           int64                    `json:"ShmSize"`
+	CPUShares         int64                    `json:"CpuShares"`
+	Memory            int64                    `json:"Memory"`
+	NanoCPUs          int64                    `json:"NanoCpus"`
+	CgroupParent      string                   `json:"CgroupParent"`
+	CpusetCpus        string                   `json:"CpusetCpus"`
+	CpusetMems        string                   `json:"CpusetMems"`
+	MemoryReservation int64                    `json:"MemoryReservation"`
+	MemorySwap        int64                    `json:"MemorySwap"`
+	PidsLimit         int64                    `json:"PidsLimit"`
+	Ulimits           []InspectedUlimit        `json:"Ulimits"`
+	Init              bool                     `json:"Init"`
+	Tmpfs             map[string]string        `json:"Tmpfs,omitempty"`
+	MaskedPaths       []string                 `json:"MaskedPaths"`
+	ReadonlyPaths     []string                 `json:"ReadonlyPaths"`
 }
 
 // InspectedUlimit is a Ulimit with Docker's names.
@@ -117,6 +122,7 @@ type InspectedConfig struct {
 	Hostname     string              `json:"Hostname"`
 	Domainname   string              `json:"Domainname"`
 	User         string              `json:"User"`
+	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
 	AttachStdin  bool                `json:"AttachStdin"`
 	AttachStdout bool                `json:"AttachStdout"`
 	AttachStderr bool                `json:"AttachStderr"`
@@ -134,19 +140,6 @@ type InspectedConfig struct {
 	StopTimeout  int                 `json:"StopTimeout"` // seconds
 }
 
-// NetworkSettings are Docker's.
-type NetworkSettings struct {
-	IPAddress string                     `json:"IPAddress"`
-	Ports     map[string][]string        `json:"Ports"`
-	Networks  map[string]NetworkEndpoint `json:"Networks"`
-}
-
-// NetworkEndpoint is where a container is in a network.
-type NetworkEndpoint struct {
-	IPAddress string `json:"IPAddress"`
-	Gateway   string `json:"Gateway"`
-}
-
 // Inspect gives everything about a container.
 func (m *Manager) Inspect(ctx context.Context, ref string) (*Inspection, error) {
 	m.sweep(ctx)
@@ -162,6 +155,10 @@ func (m *Manager) Inspect(ctx context.Context, ref string) (*Inspection, error) 
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", ref, err)
 	}
+	settings, err := m.networkSettings(c, now)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", ref, err)
+	}
 	return &Inspection{
 		ID: c.ID, Created: c.Created, Path: c.Args[0], Args: listed(c.Args[1:]), Image: c.ImageID,
 		State:          inspectedState(now),
@@ -169,7 +166,7 @@ func (m *Manager) Inspect(ctx context.Context, ref string) (*Inspection, error) 
 		LogPath: filepath.Join(m.durableDir(id), "log"),
 		Name:    "/" + c.Name, Driver: "overlayfs", Platform: "linux",
 		HostConfig: c.hostConfig(), GraphDriver: m.graphDriver(c), Mounts: m.mountPoints(c), Config: c.inspected(),
-		NetworkSettings: NetworkSettings{Ports: map[string][]string{}, Networks: map[string]NetworkEndpoint{c.Network: {}}},
+		NetworkSettings: settings,
 	}, nil
 }
 
@@ -196,7 +193,9 @@ func inspectedState(now condition) InspectedState {
 
 func (c *Config) hostConfig() HostConfig {
 	h := HostConfig{
-		Binds: []string{}, Rootfs: c.Rootfs, NetworkMode: c.Network, AutoRemove: c.AutoRemove,
+		Binds: []string{}, Rootfs: c.Rootfs, NetworkMode: c.Network,
+		PublishAllPorts: c.PublishAll,
+		DNS:             []string{}, DNSOptions: listed(c.DNSOptions), DNSSearch: listed(c.DNSSearch), AutoRemove: c.AutoRemove,
 		CapAdd: c.CapAdd, CapDrop: c.CapDrop, CgroupnsMode: "private", ExtraHosts: c.ExtraHosts, IpcMode: "private",
 		OomScoreAdj: c.OOMScoreAdj, Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnlyRootfs,
 		SecurityOpt: c.securityOpt(), ShmSize: shmSize, CPUShares: c.Resources.CPUShares, Memory: c.Resources.Memory,
@@ -208,6 +207,10 @@ func (c *Config) hostConfig() HostConfig {
 	if !c.Privileged {
 		h.MaskedPaths, h.ReadonlyPaths = maskedPaths, readonlyPaths
 	}
+	for _, server := range c.DNS {
+		h.DNS = append(h.DNS, server.String())
+	}
+	h.PortBindings = bindings(c.Ports)
 	for _, u := range c.Ulimits {
 		h.Ulimits = append(h.Ulimits, InspectedUlimit{Name: u.Name, Hard: u.Hard, Soft: u.Soft})
 	}
@@ -289,12 +292,16 @@ func (c *Config) inspected() InspectedConfig {
 			volumes[mount.Target] = struct{}{}
 		}
 	}
+	exposed := map[string]struct{}{}
+	for _, p := range c.Exposed {
+		exposed[p.String()] = struct{}{}
+	}
 	labels := c.Labels
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	return InspectedConfig{
-		Hostname: c.Hostname, Domainname: c.Domainname, User: c.User,
+		Hostname: c.Hostname, Domainname: c.Domainname, User: c.User, ExposedPorts: exposed,
 		AttachStdin: c.OpenStdin && !c.Detach, AttachStdout: !c.Detach, AttachStderr: !c.Detach,
 		Tty: c.TTY, OpenStdin: c.OpenStdin, StdinOnce: c.OpenStdin && !c.Detach,
 		Env: listed(c.Env), Cmd: listed(c.Args[c.Entrypoint:]), Image: c.Image, Volumes: volumes,

@@ -318,7 +318,7 @@ func TestOOM(t *testing.T) {
 // A container claims its image and layers as long as it exists.
 func TestInUse(t *testing.T) {
 	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
-	id, err := m.Create(t.Context(), &Options{Image: "busybox"}, m.find)
+	id, err := m.Create(t.Context(), &Options{Networks: on(NetworkNone), Image: "busybox"}, m.find)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,23 +350,23 @@ func TestForeignPlatform(t *testing.T) {
 		img.Platform.Architecture = "s390x"
 		return img, err
 	}
-	if _, err := m.Create(t.Context(), &Options{Image: "busybox"}, find); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "linux/s390x") {
+	if _, err := m.Create(t.Context(), &Options{Networks: on(NetworkNone), Image: "busybox"}, find); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "linux/s390x") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := m.Create(t.Context(), &Options{Image: "busybox", Platform: "linux/s390x"}, find); err != nil {
+	if _, err := m.Create(t.Context(), &Options{Networks: on(NetworkNone), Image: "busybox", Platform: "linux/s390x"}, find); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestExplain(t *testing.T) {
 	m := newMachine(t, store.Execution{Cmd: []string{"true"}})
-	e, err := m.Explain(t.Context(), &Options{Image: "busybox"}, m.find)
+	e, err := m.Explain(t.Context(), &Options{Networks: on(NetworkNone), Image: "busybox"}, m.find)
 	if err != nil || e.Plan == nil || len(e.Plan.Steps) < 20 || e.Clocks != nil {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	m.checkClean()
 	var timed Explanation
-	o := Options{Image: "busybox", AutoRemove: true}
+	o := Options{Networks: on(NetworkNone), Image: "busybox", AutoRemove: true}
 	_, err = m.Run(t.Context(), &o, m.find, RunOptions{
 		Streams: &Streams{}, Timed: true, Explained: func(e Explanation) { timed = e },
 	})
@@ -381,7 +381,7 @@ func TestManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 30 {
 		wg.Go(func() {
-			o := Options{Image: "busybox", AutoRemove: true}
+			o := Options{Networks: on(NetworkNone), Image: "busybox", AutoRemove: true}
 			if ended, err := m.Run(context.Background(), &o, m.find, RunOptions{Streams: &Streams{}}); err != nil || ended.Exit != 0 {
 				t.Errorf("got %+v, %v", ended, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"minict/network"
 	"minict/store"
 )
 
@@ -30,6 +31,10 @@ type Summary struct {
 	ExitCode   int // of the last run, if State is Exited
 	StartedAt  time.Time
 	FinishedAt time.Time
+
+	Networks []string        // names; NetworkNone and the like for a container that has none
+	Ports    []network.Port  // published, while it runs
+	Exposed  []ContainerPort // by number
 }
 
 // List gives the containers, newest first: those that run, or all.
@@ -105,10 +110,32 @@ func (m *Manager) summary(id string) (Summary, error) {
 	if s.Image == "" {
 		s.Image = c.Rootfs
 	}
+	if err := m.listNetworks(&s, c); err != nil {
+		return s, err
+	}
 	if s.State == Created && !m.whole(c) {
 		return s, notFound(id)
 	}
 	return s, nil
+}
+
+// listNetworks fills in what a list shows of networks.
+func (m *Manager) listNetworks(s *Summary, c *Config) error {
+	s.Exposed = c.Exposed
+	for _, w := range c.Networks {
+		s.Networks = append(s.Networks, w.Network)
+	}
+	if isSpecial(c.Network) {
+		s.Networks = []string{c.Network}
+	}
+	if len(c.Ports) == 0 || s.State != Running && s.State != Paused {
+		return nil
+	}
+	attached, err := m.endpoints(c.ID)
+	if err == nil {
+		s.Ports = attached.Ports
+	}
+	return err
 }
 
 // whole says whether a container that does not run exists, or is only being

@@ -45,7 +45,7 @@ func create(t *testing.T, m *Manager, o Options) string {
 	if o.Rootfs == "" {
 		o.Rootfs = rootfs(t)
 	}
-	o.Args = []string{"/bin/true"}
+	o.Args, o.Networks = []string{"/bin/true"}, on(NetworkNone)
 	id, err := m.Create(t.Context(), &o, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +151,7 @@ func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 		"volume":         {Rootfs: t.TempDir(), Mounts: []Mount{{Type: MountVolume, Target: strings.Repeat("/"+strings.Repeat("x", 200), 30)}}},
 	} {
 		o.Args = []string{"x"}
+		o.Networks = on(NetworkNone)
 		if _, err := m.Create(t.Context(), &o, nil); err == nil {
 			t.Errorf("%s: created", name)
 		} else if strings.Contains(err.Error(), "\n") {
@@ -204,7 +205,7 @@ func TestNameRace(t *testing.T) {
 		won := make(chan string, 64)
 		for range 64 {
 			wg.Go(func() {
-				o := Options{Name: "web", Rootfs: root, Args: []string{"x"}}
+				o := Options{Name: "web", Rootfs: root, Args: []string{"x"}, Networks: on(NetworkNone)}
 				id, err := m.Create(context.Background(), &o, nil)
 				if err == nil {
 					won <- id
@@ -255,7 +256,7 @@ func TestRemoveRace(t *testing.T) {
 // What who makes a container leaves when it is killed, at any point, is
 // garbage to the next command.
 func TestSweepHalfMade(t *testing.T) {
-	for _, point := range []string{"claim", "no lock", "config", "directories", "name", "volumes"} {
+	for _, point := range []string{"claim", "no lock", "name", "config", "directories", "volumes"} {
 		t.Run(point, func(t *testing.T) {
 			m := manager(t)
 			halfMade(t, m, point)
@@ -278,15 +279,15 @@ func halfMade(t *testing.T, m *Manager, point string) string {
 	defer c.pass()
 	d := &draft{m: m, claim: c}
 	defer d.close()
-	o := Options{Name: "half", Rootfs: rootfs(t), Args: []string{"x"}, Mounts: []Mount{{Type: MountVolume, Target: "/data"}}}
+	o := Options{Name: "half", Networks: on(NetworkNone), Rootfs: rootfs(t), Args: []string{"x"}, Mounts: []Mount{{Type: MountVolume, Target: "/data"}}}
 	steps := []struct {
 		name string
 		do   func() error
 	}{
 		{"claim", func() error { return nil }},
+		{"name", func() error { return d.begin(t.Context(), &o) }},
 		{"config", func() error { return d.resolve(t.Context(), &o, nil) }},
 		{"directories", func() error { return os.MkdirAll(filepath.Join(m.durableDir(c.id), "upper", "x"), 0o700) }},
-		{"name", func() error { return d.name(t.Context(), true) }},
 		{"volumes", func() error { return m.makeVolumes(d.config, d.openRoot) }},
 	}
 	if point == "no lock" {

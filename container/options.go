@@ -1,7 +1,10 @@
 package container
 
 import (
+	"net/netip"
 	"time"
+
+	"minict/network"
 )
 
 // Options are what a user asks of a new container, by flags or by a file.
@@ -31,7 +34,17 @@ type Options struct {
 	Hostname   string
 	Domainname string
 	AddHosts   []string // ParseHost
-	Network    string   // "" is NetworkNone
+
+	// Networks are those that it is to be on, the first as eth0; none is the
+	// default network. NetworkNone, NetworkHost and container:NAME stand alone.
+	Networks   []NetworkWish  // ParseNetwork
+	Publish    []network.Port // ParsePublish
+	PublishAll bool           // also what it and its image expose, under free ports
+	Expose     []ContainerPort
+	// DNS are name servers, in place of the host's; the others stand in its
+	// /etc/resolv.conf, in place of the host's.
+	DNS                   []netip.Addr
+	DNSSearch, DNSOptions []string
 
 	TTY        bool
 	OpenStdin  bool

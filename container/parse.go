@@ -73,8 +73,13 @@ func ParseUlimit(s string) (Ulimit, error) {
 	return u, u.check()
 }
 
+// HostGateway is the address of ParseHost that means the host's, as the
+// container sees it.
+const HostGateway = "host-gateway"
+
 // ParseHost reads name:address or name=address, for /etc/hosts, and gives
-// name:address. An IPv6 address may stand in brackets.
+// name:address. An IPv6 address may stand in brackets. The address may be
+// HostGateway.
 func ParseHost(s string) (string, error) {
 	name, addr, ok := strings.Cut(s, "=")
 	if !ok {
@@ -82,6 +87,9 @@ func ParseHost(s string) (string, error) {
 	}
 	if len(addr) > 2 && addr[0] == '[' && addr[len(addr)-1] == ']' {
 		addr = addr[1 : len(addr)-1]
+	}
+	if ok && isHostname(name) && addr == HostGateway {
+		return name + ":" + addr, nil
 	}
 	ip, err := netip.ParseAddr(addr)
 	if !ok || err != nil || !isHostname(name) || ip.Zone() != "" {

@@ -70,13 +70,13 @@ func TestParseSignal(t *testing.T) {
 func TestParseHost(t *testing.T) {
 	for s, want := range map[string]string{
 		"db:10.0.0.1": "db:10.0.0.1", "db=10.0.0.1": "db:10.0.0.1",
-		"six:::1": "six:::1", "six=[fe80::1]": "six:fe80::1",
+		"six:::1": "six:::1", "six=[fe80::1]": "six:fe80::1", "db:host-gateway": "db:host-gateway",
 	} {
 		if got, err := ParseHost(s); err != nil || got != want {
 			t.Errorf("%s: got %s, %v, want %s", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "db", "db:", ":1.2.3.4", "db:1.2.3", "d b:1.2.3.4", "db\n:1.2.3.4", "db:fe80::1%eth0", "db:host-gateway"} {
+	for _, s := range []string{"", "db", "db:", ":1.2.3.4", "db:1.2.3", "d b:1.2.3.4", "db\n:1.2.3.4", "db:fe80::1%eth0", "d b:host-gateway"} {
 		if got, err := ParseHost(s); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: got %q, %v", s, got, err)
 		}
@@ -188,7 +188,7 @@ func TestReadEnvFile(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"a:/b:ro", "type=bind,src=/a,dst=/b", "/x:size=1m", "nofile=1:2", "db:::1", "1.5", "128m", "0-3,7"} {
+	for _, s := range []string{"a:/b:ro", "type=bind,src=/a,dst=/b", "/x:size=1m", "nofile=1:2", "db:::1", "127.0.0.1:80-81:80-81/udp", "[::1]::80", "published=1,target=2", "name=a,ip=10.0.0.1,alias=b", "container:a", "1.5", "128m", "0-3,7"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -203,6 +203,18 @@ func FuzzParse(f *testing.F) {
 		}
 		if h, err := ParseHost(s); err == nil && strings.ContainsAny(h, " \t\n\x00") {
 			t.Errorf("%q: host %q", s, h)
+		}
+		ports, err := ParsePublish(s)
+		for _, p := range ports {
+			if err == nil && (p.Container == 0 || p.Protocol != "tcp" && p.Protocol != "udp") {
+				t.Errorf("%q: port %v", s, p)
+			}
+		}
+		if exposed, err := ParseExpose(s); err == nil && exposed[0].Number == 0 {
+			t.Errorf("%q: port 0", s)
+		}
+		if w, err := ParseNetwork(s); err == nil && (w.Network == "" || strings.ContainsAny(w.Network, "/ \n\x00")) {
+			t.Errorf("%q: network %q", s, w.Network)
 		}
 		if n, err := ParseBytes("x", s); err == nil && n < 0 {
 			t.Errorf("%q: %d", s, n)

@@ -19,9 +19,15 @@ import (
 // Docker does, and checks the result. What is left empty is the id, the time,
 // and the name and hostname if the user gave none.
 func (o *Options) Resolve(img *store.Execution) (*Config, error) {
-	if img == nil {
-		img = &store.Execution{}
+	c, err := o.begin()
+	if err != nil {
+		return nil, err
 	}
+	return c, c.complete(o, img)
+}
+
+// begin is the part of Resolve that needs no image.
+func (o *Options) begin() (*Config, error) {
 	c := &Config{
 		Image: o.Image, AutoRemove: o.AutoRemove, Init: o.Init, Detach: o.Detach,
 		Hostname: o.Hostname, Domainname: o.Domainname, TTY: o.TTY, OpenStdin: o.OpenStdin,
@@ -33,18 +39,30 @@ func (o *Options) Resolve(img *store.Execution) (*Config, error) {
 	if o.StopTimeout != nil {
 		c.StopTimeout = *o.StopTimeout
 	}
-	for _, step := range []func(*Options, *store.Execution) error{
-		c.setName, c.setRootfs, c.setArgs, c.setEnv, c.setWorkDir, c.setUser, c.setHosts,
-		c.setNetwork, c.setMounts, c.setLimits, c.setRights, c.setLabels, c.setStopSignal,
-	} {
-		if err := step(o, img); err != nil {
+	for _, step := range []func(*Options) error{c.setName, c.setRootfs, c.setHosts, c.setNetworks, c.setDNS, c.setLimits, c.setRights} {
+		if err := step(o); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func (c *Config) setName(o *Options, _ *store.Execution) error {
+// complete is the rest of it.
+func (c *Config) complete(o *Options, img *store.Execution) error {
+	if img == nil {
+		img = &store.Execution{}
+	}
+	for _, step := range []func(*Options, *store.Execution) error{
+		c.setArgs, c.setEnv, c.setWorkDir, c.setUser, c.setPorts, c.setMounts, c.setLabels, c.setStopSignal,
+	} {
+		if err := step(o, img); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) setName(o *Options) error {
 	c.Name = strings.TrimPrefix(o.Name, "/")
 	if o.Name != "" && !isName(c.Name) {
 		return invalidf("invalid container name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to 128 of them", o.Name)
@@ -52,7 +70,7 @@ func (c *Config) setName(o *Options, _ *store.Execution) error {
 	return nil
 }
 
-func (c *Config) setRootfs(o *Options, _ *store.Execution) (err error) {
+func (c *Config) setRootfs(o *Options) (err error) {
 	switch {
 	case o.Rootfs != "" && o.Image != "":
 		return invalidf("a container has an image or a root directory, not both: %s, %s", o.Image, o.Rootfs)
@@ -171,7 +189,7 @@ func (c *Config) setUser(o *Options, img *store.Execution) error {
 	return err
 }
 
-func (c *Config) setHosts(o *Options, _ *store.Execution) error {
+func (c *Config) setHosts(o *Options) error {
 	for _, name := range []string{o.Hostname, o.Domainname} {
 		if name != "" && !isHostname(name) {
 			return invalidf("invalid hostname %q: want at most 64 letters, digits, '-', '_' and '.'", name)
@@ -185,17 +203,6 @@ func (c *Config) setHosts(o *Options, _ *store.Execution) error {
 		c.ExtraHosts = append(c.ExtraHosts, entry)
 	}
 	return nil
-}
-
-func (c *Config) setNetwork(o *Options, _ *store.Execution) error {
-	c.Network = cmp.Or(o.Network, NetworkNone)
-	switch c.Network {
-	case NetworkNone, NetworkHost:
-		return nil
-	case "bridge", "default":
-		return invalidf("network %s is not there yet: use none or host", c.Network)
-	}
-	return invalidf("no such network: %s: use none or host", c.Network)
 }
 
 // setMounts gathers the user's mounts and an anonymous volume for each of the
@@ -230,7 +237,7 @@ func (c *Config) setMounts(o *Options, img *store.Execution) error {
 	return nil
 }
 
-func (c *Config) setLimits(o *Options, _ *store.Execution) error {
+func (c *Config) setLimits(o *Options) error {
 	for _, u := range o.Ulimits {
 		if err := u.check(); err != nil {
 			return err
@@ -251,7 +258,7 @@ func (c *Config) setLimits(o *Options, _ *store.Execution) error {
 	return nil
 }
 
-func (c *Config) setRights(o *Options, _ *store.Execution) error {
+func (c *Config) setRights(o *Options) error {
 	for _, list := range []struct {
 		from []string
 		to   *[]string

@@ -31,9 +31,9 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	with := m.getReady(r.stays(o.TTY, o.Security.Seccomp), o.Init, o.Network)
+	with := m.getReady(r.stays(o.TTY, o.Security.Seccomp), o.Init, o.ownNetwork())
 	defer with.close()
-	d, err := m.draft(ctx, o, find)
+	d, err := m.draft(ctx, o, find, with.network)
 	if err != nil {
 		return Ended{}, err
 	}
@@ -66,6 +66,9 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 	if errors.Is(err, os.ErrNotExist) {
 		err = notFound(ref) // it was removed in the meantime
 	}
+	if err == nil {
+		err = m.readWishes(c)
+	}
 	if err != nil {
 		return Ended{}, errors.Join(err, claim.release())
 	}
@@ -83,9 +86,10 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	with := m.getReady(r.stays(c.TTY, c.Seccomp), c.Init, c.Network)
-	d := &draft{m: m, claim: claim, config: c}
+	with := m.getReady(r.stays(c.TTY, c.Seccomp), c.Init, c.ownNetwork())
+	d := &draft{m: m, claim: claim, config: c, namespace: with.network}
 	defer d.close()
+	d.connect(ctx)
 	err := d.checkRootfs()
 	if err == nil {
 		err = m.makeVolumes(c, d.openRoot)
@@ -112,7 +116,7 @@ type surroundings struct {
 	monitor *attach.Monitor  // nil if this process is to be it
 	init    *os.File         // the program of the init, if it is wanted
 	airlock *os.File         // nil if a monitor starts the container, or the init does
-	network *runtime.Network // nil for the host's
+	network *runtime.Network // nil for the host's, or another container's
 	host    runtime.Host
 	err     error
 }
@@ -120,8 +124,8 @@ type surroundings struct {
 // getReady starts a monitor, if this process does not stay, and looks at the
 // machine. The monitor gets ready on another processor while this one goes on; a
 // goroutine for that would only begin when there is something to wait for.
-func (m *Manager) getReady(stays, init bool, network string) (s surroundings) {
-	if network != NetworkHost {
+func (m *Manager) getReady(stays, init, network bool) (s surroundings) {
+	if network {
 		s.network = runtime.NewNetwork()
 	}
 	switch {
@@ -178,6 +182,7 @@ type launch struct {
 	with    surroundings
 	options RunOptions
 	fresh   bool // it is made by the same command, and goes if it fails
+	net     connection
 	signals *caught.Signals
 }
 
@@ -204,7 +209,10 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	root, err := d.openRoot()
 	var p *plan.Plan
 	if err == nil {
-		p, err = l.m.compile(l.config, l.with, root, l.options.console(l.config.TTY))
+		l.net, err = d.openNetwork()
+	}
+	if err == nil {
+		p, err = l.m.compile(l.config, l.with, l.net, root, l.options.console(l.config.TTY))
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -267,7 +275,7 @@ func startError(p *plan.Plan, err error) error {
 }
 
 // compile makes the plan of a container whose root file system is open.
-func (m *Manager) compile(c *Config, with surroundings, root *os.File, size *consoleSize) (*plan.Plan, error) {
+func (m *Manager) compile(c *Config, with surroundings, net connection, root *os.File, size *consoleSize) (*plan.Plan, error) {
 	if err := c.checkSources(); err != nil {
 		return nil, err
 	}
@@ -275,7 +283,7 @@ func (m *Manager) compile(c *Config, with surroundings, root *os.File, size *con
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.etc(root)
+	files, err := c.etc(root, net)
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
 	}
@@ -338,12 +346,8 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 	if l.fresh || c.AutoRemove {
 		k.Remove = m.remains(c)
 	}
-	if l.with.network != nil {
-		network, err := l.with.network.File()
-		if err != nil {
-			return k, failf(ErrSetup, "%w", err)
-		}
-		k.Inputs[runtime.InputNetwork] = network
+	if l.net.namespace != nil {
+		k.Inputs[runtime.InputNetwork] = l.net.namespace
 	}
 	return k, nil
 }
@@ -411,7 +415,7 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 
 // Explain makes the plan of a container that is not made: nothing stays.
 func (m *Manager) Explain(ctx context.Context, o *Options, find Find) (Explanation, error) {
-	d, err := m.draft(ctx, o, find)
+	d, err := m.draft(ctx, o, find, nil)
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -426,7 +430,7 @@ func (m *Manager) Explain(ctx context.Context, o *Options, find Find) (Explanati
 		root, err = d.openRoot()
 	}
 	if err == nil {
-		p, err = m.compile(d.config, surroundings{host: host}, root, nil)
+		p, err = m.compile(d.config, surroundings{host: host}, connection{}, root, nil)
 	}
 	d.close()
 	return Explanation{Plan: p}, errors.Join(err, d.discard())

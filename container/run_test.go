@@ -93,7 +93,7 @@ func (m *machine) run(o Options, stdin string) (stdout, stderr string, exit int)
 	if _, err := files["in"].Seek(0, 0); err != nil {
 		m.t.Fatal(err)
 	}
-	o.Image, o.AutoRemove, o.OpenStdin = "busybox", true, stdin != ""
+	o.Image, o.AutoRemove, o.OpenStdin, o.Networks = "busybox", true, stdin != "", on(NetworkNone)
 	streams := Streams{In: files["in"], Out: files["out"], Err: files["err"]}
 	ended, err := m.Run(m.t.Context(), &o, m.find, RunOptions{Streams: &streams})
 	if err != nil {
@@ -112,7 +112,7 @@ func (m *machine) run(o Options, stdin string) (stdout, stderr string, exit int)
 // detached starts a container in the background.
 func (m *machine) detached(o Options) string {
 	m.t.Helper()
-	o.Image, o.Detach = "busybox", true
+	o.Image, o.Detach, o.Networks = "busybox", true, on(NetworkNone)
 	ended, err := m.Run(m.t.Context(), &o, m.find, RunOptions{})
 	if err != nil {
 		m.t.Fatal(err)
@@ -201,7 +201,7 @@ func TestRunFails(t *testing.T) {
 	} {
 		for _, rm := range []bool{true, false} {
 			o := tt.o
-			o.Image, o.AutoRemove = "busybox", rm
+			o.Image, o.AutoRemove, o.Networks = "busybox", rm, on(NetworkNone)
 			_, err := m.Run(t.Context(), &o, m.find, RunOptions{Streams: &Streams{}})
 			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: got %v, want %q (%v)", tt.name, err, tt.says, tt.kind)

@@ -58,7 +58,7 @@ func specification(c *Config, f facts) *specs.Spec {
 	if c.OOMScoreAdj != 0 {
 		s.Process.OOMScoreAdj = &c.OOMScoreAdj
 	}
-	if c.Network != NetworkHost {
+	if c.ownNetwork() {
 		// Without rights, a program can ping, and bind any port: both are
 		// confined to its own network.
 		s.Linux.Sysctl = map[string]string{
@@ -103,12 +103,14 @@ func (c *Config) namespaces() []specs.LinuxNamespace {
 		specs.MountNamespace, specs.PIDNamespace, specs.UTSNamespace,
 		specs.IPCNamespace, specs.CgroupNamespace,
 	}
-	if c.Network != NetworkHost {
-		kinds = append(kinds, specs.NetworkNamespace)
-	}
-	list := make([]specs.LinuxNamespace, 0, len(kinds))
+	list := make([]specs.LinuxNamespace, 0, len(kinds)+1)
 	for _, kind := range kinds {
 		list = append(list, specs.LinuxNamespace{Type: kind})
+	}
+	if c.ownNetwork() {
+		list = append(list, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	} else if c.Network != NetworkHost {
+		list = append(list, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/" + c.Network})
 	}
 	return list
 }

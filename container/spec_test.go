@@ -42,7 +42,7 @@ func TestSpecification(t *testing.T) {
 		"rootfs":  {Options{Args: []string{"/bin/sh"}, Rootfs: "/srv/rootfs", TTY: true}, testFacts},
 		"web": {Options{
 			Args: []string{"nginx", "-g", "daemon off;"}, User: "www-data", WorkDir: "/srv", Hostname: "web", Domainname: "example.org",
-			Env: []string{"PATH=/bin", "A=1"}, ReadOnly: true, Network: NetworkHost,
+			Env: []string{"PATH=/bin", "A=1"}, ReadOnly: true, Networks: on(NetworkHost),
 			Mounts: []Mount{
 				{Type: MountBind, Source: "/srv/www", Target: "/srv", ReadOnly: true},
 				{Type: MountBind, Source: "/mnt", Target: "/mnt", Propagation: "rslave", NonRecursive: true},

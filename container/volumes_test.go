@@ -144,7 +144,7 @@ func TestVolumesOfHostileImages(t *testing.T) {
 			if err := tt.make(root, secret); err != nil {
 				t.Fatal(err)
 			}
-			o := Options{Rootfs: root, Args: []string{"x"}, Mounts: []Mount{{Type: MountVolume, Source: "volume", Target: tt.target}}}
+			o := Options{Networks: on(NetworkNone), Rootfs: root, Args: []string{"x"}, Mounts: []Mount{{Type: MountVolume, Source: "volume", Target: tt.target}}}
 			if _, err := m.Create(t.Context(), &o, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -181,8 +181,8 @@ func TestRemoveTreeStopsAtMounts(t *testing.T) {
 }
 
 func TestEtc(t *testing.T) {
-	c := config(t, Options{Args: []string{"x"}, Hostname: "web", Domainname: "example.org", AddHosts: []string{"db:10.0.0.1", "six=::1"}}, nil)
-	files, err := etcContents(c)
+	c := config(t, Options{Args: []string{"x"}, Hostname: "web", Domainname: "example.org", AddHosts: []string{"db:10.0.0.1", "six=::1"}, Networks: on(NetworkNone)}, nil)
+	files, err := etcContents(c, connection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestEtc(t *testing.T) {
 		t.Errorf("a container without a network has a name server: %q", files[resolvFile])
 	}
 	c.Network = NetworkHost
-	if files, err = etcContents(c); err != nil {
+	if files, err = etcContents(c, connection{}); err != nil {
 		t.Fatal(err)
 	}
 	own, err := os.ReadFile("/etc/hosts")

@@ -97,8 +97,8 @@ func (c *compiler) checkNamespaces() error {
 	}
 	s := c.spec
 	switch {
-	case c.opt.Network && (c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.spaces.has(unix.CLONE_NEWUSER)):
-		return specError("the network namespace that was made before is not the one that is asked for")
+	case c.opt.Network && (!c.spaces.has(unix.CLONE_NEWNET) || c.spaces.has(unix.CLONE_NEWUSER)):
+		return specError("the network namespace that is handed on is not the one that is asked for")
 	case !c.spaces.has(unix.CLONE_NEWUTS) && s.Hostname+s.Domainname != "":
 		return specError("a host name needs a uts namespace")
 	case c.spaces.fresh&unix.CLONE_NEWTIME == 0 && len(s.Linux.TimeOffsets) > 0:
@@ -213,7 +213,7 @@ func (c *compiler) births() (born, before, after uint64) {
 
 // enterNetwork joins a new network namespace that was made before.
 func (c *compiler) enterNetwork() {
-	if !c.opt.Network {
+	if !c.opt.Network || c.spaces.joins(unix.CLONE_NEWNET) {
 		return
 	}
 	c.step("join namespace", "network", "", "its own, made while there was time")
@@ -268,7 +268,11 @@ func (c *compiler) fork(flags uint64) {
 func (c *compiler) join() {
 	fds := make(map[uint64]plan.Slot)
 	for _, ns := range namespaces {
-		if p, ok := c.spaces.paths[ns.flag]; ok {
+		p, ok := c.spaces.paths[ns.flag]
+		switch {
+		case ok && ns.flag == unix.CLONE_NEWNET && c.opt.Network:
+			fds[ns.flag] = c.network
+		case ok:
 			fds[ns.flag] = c.openNamespace(ns, p)
 		}
 	}

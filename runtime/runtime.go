@@ -63,8 +63,9 @@ type Options struct {
 	// itself. See launch.AirlockProgram. It is of no use with Init.
 	Airlock bool
 	// Network says that the launcher is handed the container's network
-	// namespace, a new one, as input InputNetwork. It takes as long to make
-	// as everything else in the container: see NewNetwork.
+	// namespace as input InputNetwork. A new one takes as long to make as
+	// everything else in the container: see NewNetwork. If the specification
+	// has a path for it, it is somebody's, and the path only tells whose.
 	Network bool
 	// Files are shown to the container beside what the root filesystem has.
 	Files []File
@@ -117,7 +118,7 @@ const (
 	InputStderr  = "stderr"  // …
 	InputConsole = "console" // socket that takes the terminal's master side
 	InputInit    = "init"    // the init program
-	InputNetwork = "network" // a new network namespace
+	InputNetwork = "network" // a network namespace
 	InputAirlock = "airlock" // the program of an airlock
 	InputTarget  = "target"  // pidfd of the container that is joined
 	// InputIDMap begins the names of user namespaces that map the ids of

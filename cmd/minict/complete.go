@@ -72,6 +72,40 @@ func (a *app) imageNames(most int) completion {
 	}
 }
 
+// networkNames offers the names of networks.
+func (a *app) networkNames(most int) completion {
+	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most || a.ready(cmd) != nil {
+			return noFiles(cmd, args, begin)
+		}
+		list, err := a.networks().List()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var names []string
+		for _, n := range list {
+			if strings.HasPrefix(n.Name, begin) {
+				names = append(names, n.Name)
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// networkAndContainer offers a network, and then a container.
+func networkAndContainer(a *app) completion {
+	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return a.networkNames(1)(cmd, args, begin)
+		case 1:
+			return a.containerNames(true, -1)(cmd, args, begin)
+		}
+		return noFiles(cmd, args, begin)
+	}
+}
+
+func networksAny(a *app) completion   { return a.networkNames(-1) }
 func runningOne(a *app) completion    { return a.containerNames(false, 1) }
 func runningAny(a *app) completion    { return a.containerNames(false, -1) }
 func containersOne(a *app) completion { return a.containerNames(true, 1) }

@@ -40,5 +40,6 @@ func (a *app) createCommand() *cobra.Command {
 		},
 	}
 	r.register(cmd.Flags())
+	a.completeNetwork(cmd)
 	return cmd
 }

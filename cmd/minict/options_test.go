@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"minict/container"
 	"minict/image/pull"
+	"minict/network"
 )
 
 // options reads a command line of run's.
@@ -37,6 +39,13 @@ func write(t *testing.T, name, content string) string {
 	return path
 }
 
+func on(names ...string) (list []container.NetworkWish) {
+	for _, name := range names {
+		list = append(list, container.NetworkWish{Network: name})
+	}
+	return list
+}
+
 func TestFlagsBecomeOptions(t *testing.T) {
 	env := write(t, "env", "# a comment\nFROM=file\n")
 	seconds := 3 * time.Second
@@ -57,8 +66,21 @@ func TestFlagsBecomeOptions(t *testing.T) {
 		{"--entrypoint /e x", container.Options{Image: "x", Entrypoint: []string{"/e"}}},
 		{"--entrypoint= x", container.Options{Image: "x", Entrypoint: []string{""}}},
 		{"--add-host a:10.0.0.1 --add-host b=::1 x", container.Options{Image: "x", AddHosts: []string{"a:10.0.0.1", "b:::1"}}},
-		{"--network host x", container.Options{Image: "x", Network: "host"}},
-		{"--net none x", container.Options{Image: "x", Network: "none"}},
+		{"--network host x", container.Options{Image: "x", Networks: on("host")}},
+		{"--net none x", container.Options{Image: "x", Networks: on("none")}},
+		{"--network a --network name=b,alias=x,ip=10.0.0.2 x", container.Options{Image: "x", Networks: []container.NetworkWish{
+			{Network: "a"}, {Network: "b", Aliases: []string{"x"}, IPv4: netip.MustParseAddr("10.0.0.2")}}}},
+		{"--network a --network b --ip 10.0.0.2 --ip6 fd00::2 --mac-address 02-42-AC-11-00-02 --network-alias x --net-alias y x",
+			container.Options{Image: "x", Networks: []container.NetworkWish{
+				{Network: "a", IPv4: netip.MustParseAddr("10.0.0.2"), IPv6: netip.MustParseAddr("fd00::2"), MAC: "02:42:ac:11:00:02",
+					Aliases: []string{"x", "y"}}, {Network: "b"}}}},
+		{"--mac-address 02:42:ac:11:00:02 x", container.Options{Image: "x", Networks: []container.NetworkWish{{Network: "bridge", MAC: "02:42:ac:11:00:02"}}}},
+		{"-p 8080:80 -p 127.0.0.1::53/udp -P --expose 9000-9001 x", container.Options{Image: "x", PublishAll: true,
+			Publish: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"}, {HostIP: netip.MustParseAddr("127.0.0.1"), Container: 53, Protocol: "udp"}},
+			Expose:  []container.ContainerPort{{Number: 9000, Protocol: "tcp"}, {Number: 9001, Protocol: "tcp"}}}},
+		{"--dns 1.1.1.1 --dns-search a.example --dns-option ndots:2 --dns-opt rotate --add-host h:host-gateway x", container.Options{Image: "x",
+			DNS: []netip.Addr{netip.MustParseAddr("1.1.1.1")}, DNSSearch: []string{"a.example"}, DNSOptions: []string{"ndots:2", "rotate"},
+			AddHosts: []string{"h:host-gateway"}}},
 		{"-m 128m --memory-swap -1 --memory-reservation 64m --cpus 1.5 -c 256 --cpuset-cpus 0-1 --cpuset-mems 0 --pids-limit 9 x",
 			container.Options{Image: "x", Resources: container.Resources{Memory: 128 << 20, MemorySwap: -1, MemoryReservation: 64 << 20,
 				NanoCPUs: 15e8, CPUShares: 256, CpusetCpus: "0-1", CpusetMems: "0", PidsLimit: 9}}},
@@ -110,8 +132,18 @@ func TestBadFlags(t *testing.T) {
 		{"--memory-reservation 10Q x", `"10Q"`},
 		{"--cpus many x", `"many"`},
 		{"--cpu-shares many x", `"many"`},
-		{"--network bridge x", `network "bridge" is not there yet: use none or host`},
-		{"--network moon x", `no such network: "moon"`},
+		{"--network ../x x", `"../x"`},
+		{"--network container: x", `"container:"`},
+		{"--network name=a,colour=red x", `"colour"`},
+		{"--network name=a,ip=10.0.0.1 --ip 10.0.0.2 x", "--ip"},
+		{"--network name=a,alias=b --network-alias c x", "--network-alias"},
+		{"--ip 10.0.0 x", `"10.0.0"`},
+		{"--ip6 10.0.0.1 x", `"10.0.0.1"`},
+		{"--mac-address 1 x", `"1"`},
+		{"--network-alias a..* x", `"a..*"`},
+		{"-p 80:0 x", `"80:0"`},
+		{"--expose 70000 x", `"70000"`},
+		{"--dns moon x", `"moon"`},
 		{"--ulimit nofile x", `"nofile"`},
 		{"--add-host nobody x", `"nobody"`},
 		{"--security-opt apparmor=x x", `"apparmor=x"`},
@@ -143,7 +175,17 @@ env: {A: 1, B: two, C: }
 env_file: env
 labels: [tier=front]
 add_host: ["db:10.0.0.2"]
-network: host
+network: [front, back]
+ip: 10.0.0.2
+ip6: fd00::2
+mac_address: 02:42:ac:11:00:02
+network_alias: www
+publish: ["8080:80"]
+publish_all: true
+expose: 9000
+dns: 1.1.1.1
+dns_search: [a.example]
+dns_option: [rotate]
 entrypoint: /entry
 volumes: [./data:/data, named:/n]
 mounts: ["type=bind,source=./m,target=/m,readonly"]
@@ -189,7 +231,12 @@ cgroups:
 	same(t, "minict.yaml", got, container.Options{
 		Rootfs: filepath.Join(dir, "rootfs"), Args: []string{"/bin/sh", "-c", "echo 1"}, Name: "web", Hostname: "box",
 		Domainname: "example", User: "alice", WorkDir: "/w", Env: []string{"FROM=file", "A=1", "B=two", "C"},
-		Labels: map[string]string{"tier": "front"}, AddHosts: []string{"db:10.0.0.2"}, Network: "host",
+		Labels: map[string]string{"tier": "front"}, AddHosts: []string{"db:10.0.0.2"},
+		Networks: []container.NetworkWish{{Network: "front", IPv4: netip.MustParseAddr("10.0.0.2"), IPv6: netip.MustParseAddr("fd00::2"),
+			MAC: "02:42:ac:11:00:02", Aliases: []string{"www"}}, {Network: "back"}},
+		Publish: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"}}, PublishAll: true,
+		Expose: []container.ContainerPort{{Number: 9000, Protocol: "tcp"}},
+		DNS:    []netip.Addr{netip.MustParseAddr("1.1.1.1")}, DNSSearch: []string{"a.example"}, DNSOptions: []string{"rotate"},
 		Entrypoint: []string{"/entry"}, ReadOnly: true, Init: true, AutoRemove: true, Detach: true, OpenStdin: true,
 		Mounts: []container.Mount{
 			{Type: container.MountBind, Source: filepath.Join(dir, "data"), Target: "/data", MakeSource: true},
@@ -231,7 +278,7 @@ func TestRunFileHasWhatRunHasFlagsFor(t *testing.T) {
 		"cpus": "cgroups.cpus", "cpu-shares": "cgroups.cpu_shares", "cpuset-cpus": "cgroups.cpuset_cpus",
 		"cpuset-mems": "cgroups.cpuset_mems", "pids-limit": "cgroups.pids",
 	}
-	without := map[string]bool{"config": true, "net": true, "help": true, "quiet": true}
+	without := map[string]bool{"config": true, "net": true, "net-alias": true, "dns-opt": true, "help": true, "quiet": true}
 	r, f := new(runFlags), pflag.NewFlagSet("", pflag.ContinueOnError)
 	r.register(f)
 	r.registerRun(f)
@@ -263,6 +310,13 @@ func TestFlagsOverrideTheFile(t *testing.T) {
 	second := time.Second
 	same(t, "flags", o, container.Options{Rootfs: "other", Hostname: "flag", Args: []string{"b"}, Env: []string{"A=1", "A=2"},
 		StopTimeout: &second, Entrypoint: []string{"y"}, Resources: container.Resources{Memory: 64 << 20, PidsLimit: 5}})
+
+	path = write(t, "network.yaml", "image: alpine\nnetwork: front\nip: 10.0.0.2\npublish: [80]\n")
+	if o, _, err = options("--config", path, "--network", "back", "-p", "81"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "network", o, container.Options{Image: "alpine", Networks: on("back"),
+		Publish: []network.Port{{Container: 80, Protocol: "tcp"}, {Container: 81, Protocol: "tcp"}}})
 
 	path = write(t, "image.yaml", "image: alpine\n")
 	if o, _, err = options("--config", path, "--rootfs", "dir", "sh"); err != nil || o.Rootfs != "dir" || o.Image != "" {

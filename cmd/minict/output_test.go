@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"minict/container"
 	"minict/image"
 	"minict/image/pull"
+	"minict/network"
 	"minict/runtime"
 	"minict/runtime/plan"
 	"minict/store"
@@ -27,6 +30,8 @@ func TestFilters(t *testing.T) {
 	s := container.Summary{
 		ID: "abcdef", Name: "web1", Image: "docker.io/library/alpine:latest", ImageID: id,
 		Labels: map[string]string{"tier": "front", "on": ""}, State: container.Exited, ExitCode: 3,
+		Networks: []string{"front", "back"}, Exposed: []container.ContainerPort{{Number: 80, Protocol: "tcp"}},
+		Ports: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"}},
 	}
 	for _, c := range []struct {
 		filters string
@@ -39,6 +44,8 @@ func TestFilters(t *testing.T) {
 		{"label=tier", true}, {"label=tier=front", true}, {"label=tier=back", false}, {"label=on=", true}, {"label=off", false},
 		{"label=tier label=off", false}, {"label=tier label=on", true},
 		{"ancestor=alpine", true}, {"ancestor=alpine:3", false}, {"ancestor=" + id.Hex()[:12], true}, {"ancestor=" + string(id), true},
+		{"network=front", true}, {"network=fro", false}, {"publish=8080", true}, {"publish=8000-9000/tcp", true}, {"publish=80", false},
+		{"publish=8080/udp", false}, {"expose=80", true}, {"expose=1-79", false},
 		{"name=web status=running", false}, {"name=web status=exited", true},
 	} {
 		keep, _, err := parseFilters(strings.Fields(c.filters))
@@ -48,13 +55,77 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%s: %v", c.filters, !c.want)
 		}
 	}
-	for _, bad := range []string{"x", "x=y", "status=asleep", "exited=well", "name=["} {
+	for _, bad := range []string{"x", "x=y", "status=asleep", "exited=well", "name=[", "publish=x", "expose=0"} {
 		if _, _, err := parseFilters([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 	if _, any, _ := parseFilters([]string{"status=exited"}); !any {
 		t.Error("status=exited shows only those that run")
+	}
+}
+
+// As docker ps has it.
+func TestPortText(t *testing.T) {
+	any4, any6, local := netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("127.0.0.1")
+	for _, c := range []struct {
+		want    string
+		ports   []network.Port
+		exposed []container.ContainerPort
+	}{
+		{"", nil, nil},
+		{"80/tcp, 443/tcp", nil, []container.ContainerPort{{Number: 80, Protocol: "tcp"}, {Number: 443, Protocol: "tcp"}}},
+		{"80-82/tcp", nil, []container.ContainerPort{{Number: 80, Protocol: "tcp"}, {Number: 81, Protocol: "tcp"}, {Number: 82, Protocol: "tcp"}}},
+		{"0.0.0.0:80->80/tcp, [::]:80->80/tcp", []network.Port{{HostIP: any4, Host: 80, Container: 80, Protocol: "tcp"}, {HostIP: any6, Host: 80, Container: 80, Protocol: "tcp"}},
+			[]container.ContainerPort{{Number: 80, Protocol: "tcp"}}},
+		{"443/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp", []network.Port{{HostIP: any6, Host: 8080, Container: 80, Protocol: "tcp"}, {HostIP: any4, Host: 8080, Container: 80, Protocol: "tcp"}},
+			[]container.ContainerPort{{Number: 80, Protocol: "tcp"}, {Number: 443, Protocol: "tcp"}}},
+		{"0.0.0.0:70->70/tcp, 127.0.0.1:53->53/udp, 0.0.0.0:80-81->80-81/tcp", []network.Port{{HostIP: any4, Host: 81, Container: 81, Protocol: "tcp"},
+			{HostIP: any4, Host: 80, Container: 80, Protocol: "tcp"}, {HostIP: any4, Host: 70, Container: 70, Protocol: "tcp"},
+			{HostIP: local, Host: 53, Container: 53, Protocol: "udp"}}, nil},
+		{"0.0.0.0:8000->80/tcp, 0.0.0.0:8001->81/tcp", []network.Port{{HostIP: any4, Host: 8000, Container: 80, Protocol: "tcp"},
+			{HostIP: any4, Host: 8001, Container: 81, Protocol: "tcp"}}, nil},
+	} {
+		s := container.Summary{State: container.Running, Ports: c.ports, Exposed: c.exposed}
+		if got := portText(s); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+		s.State = container.Exited
+		if got := portText(s); got != "" {
+			t.Errorf("of one that has ended: %q", got)
+		}
+	}
+}
+
+func TestNetworkFilters(t *testing.T) {
+	a := &app{}
+	list := []*network.Network{
+		{ID: "abc", Name: network.Default, Driver: network.DriverBridge}, {ID: "bcd", Name: "web", Driver: network.DriverBridge, Labels: map[string]string{"tier": "front", "on": ""}},
+		{ID: "cde", Name: network.None, Driver: network.DriverNull},
+	}
+	for filters, want := range map[string]string{
+		"": "bridge web none", "id=b": "web", "name=e": "bridge web none", "name=^web$": "web", "driver=null": "none", "driver=null driver=bridge": "bridge web none",
+		"label=tier": "web", "label=tier=back": "", "label=tier label=off": "", "type=custom": "web", "type=builtin": "bridge none", "scope=local id=c": "none", "scope=swarm": "",
+	} {
+		kept, err := a.filterNetworks(slices.Clone(list), strings.Fields(filters))
+		var names []string
+		for _, n := range kept {
+			names = append(names, n.Name)
+		}
+		if got := strings.Join(names, " "); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", filters, got, err, want)
+		}
+	}
+	for _, bad := range []string{"x", "x=y", "name=[", "type=x", "dangling=x"} {
+		if _, err := a.filterNetworks(list, []string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	for filter, want := range map[string]bool{"label=tier": true, "label=off": false, "label!=off": true, "label!=tier": false, "until=1h": true} {
+		fits, err := pruneFilters([]string{filter})
+		if err != nil || fits(list[1]) != want {
+			t.Errorf("%s: %v", filter, err)
+		}
 	}
 }
 

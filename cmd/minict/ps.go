@@ -17,7 +17,7 @@ import (
 
 // containerRow is a line of ps, under the names that Docker's templates use.
 type containerRow struct {
-	ID, Image, Command, RunningFor, CreatedAt, Status, State, Ports, Names, Labels string
+	ID, Image, Command, RunningFor, CreatedAt, Status, State, Ports, Names, Labels, Networks string
 
 	label func(key string) string
 }
@@ -27,7 +27,7 @@ func (r containerRow) Label(key string) string { return r.label(key) }
 
 var containerHeader = containerRow{
 	ID: "CONTAINER ID", Image: "IMAGE", Command: "COMMAND", RunningFor: "CREATED", CreatedAt: "CREATED AT",
-	Status: "STATUS", State: "STATE", Ports: "PORTS", Names: "NAMES", Labels: "LABELS",
+	Status: "STATUS", State: "STATE", Ports: "PORTS", Names: "NAMES", Labels: "LABELS", Networks: "NETWORKS",
 	label: func(key string) string { return key },
 }
 
@@ -54,7 +54,7 @@ func (a *app) psCommand() *cobra.Command {
 	f.BoolVarP(&p.latest, "latest", "l", false, "the newest, in any state")
 	f.IntVarP(&p.last, "last", "n", -1, "the newest `number`, in any state")
 	f.StringVar(&p.format, "format", "", formatUsage)
-	f.VarP((*values)(&p.filters), "filter", "f", "`key=value`: ancestor, exited, id, label, name, status")
+	f.VarP((*values)(&p.filters), "filter", "f", "`key=value`: ancestor, exited, expose, id, label, name, network, publish, status")
 	return cmd
 }
 
@@ -106,7 +106,7 @@ func rowOf(s container.Summary, noTrunc bool) containerRow {
 	return containerRow{
 		ID: id, Image: imageText(s), Command: strconv.Quote(oneLine(command)), RunningFor: ago(s.Created),
 		CreatedAt: s.Created.Local().String(), Status: status(s), State: string(s.State),
-		Names: s.Name, Labels: oneLine(labelText(s.Labels)), label: func(key string) string { return oneLine(s.Labels[key]) },
+		Ports: portText(s), Networks: strings.Join(s.Networks, ","), Names: s.Name, Labels: oneLine(labelText(s.Labels)), label: func(key string) string { return oneLine(s.Labels[key]) },
 	}
 }
 
@@ -154,6 +154,9 @@ var filters = map[string]filter{
 	"exited":   {read: exitedFilter, any: true},
 	"label":    {read: labelFilter, all: true},
 	"ancestor": {read: ancestorFilter},
+	"network":  {read: networkFilter},
+	"publish":  {read: publishFilter},
+	"expose":   {read: exposeFilter},
 }
 
 // parseFilters makes one condition of --filter flags. Any says that they are

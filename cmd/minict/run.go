@@ -34,6 +34,7 @@ func (a *app) runCommand() *cobra.Command {
 	f := cmd.Flags()
 	r.register(f)
 	r.registerRun(f)
+	a.completeNetwork(cmd)
 	f.StringVar(&x.detachKeys, "detach-keys", "", detachKeysUsage)
 	f.Bool("sig-proxy", true, sigProxyUsage)
 	f.StringVar(&x.explain, "explain", "", "print each step of the set-up and its time; =plan prints the steps and runs nothing")

@@ -30,7 +30,17 @@ type runFile struct {
 	EnvFile     list     `yaml:"env_file"`
 	Labels      pairs    `yaml:"labels"`
 	AddHost     []string `yaml:"add_host"`
-	Network     string   `yaml:"network"`
+	Networks    list     `yaml:"network"`
+	IP          string   `yaml:"ip"`
+	IP6         string   `yaml:"ip6"`
+	MAC         string   `yaml:"mac_address"`
+	Aliases     list     `yaml:"network_alias"`
+	Publish     list     `yaml:"publish"`
+	PublishAll  bool     `yaml:"publish_all"`
+	Expose      list     `yaml:"expose"`
+	DNS         list     `yaml:"dns"`
+	DNSSearch   list     `yaml:"dns_search"`
+	DNSOptions  list     `yaml:"dns_option"`
 	Entrypoint  list     `yaml:"entrypoint"`
 	Volumes     []string `yaml:"volumes"`
 	Mounts      []string `yaml:"mounts"`
@@ -189,6 +199,10 @@ func mountBelow(dir, m string) string {
 
 // under makes the file's wishes those of flags that were not given.
 func (f *runFile) under(r *runFlags) {
+	// Other networks than the file's are no more of the same.
+	if len(r.networks) > 0 {
+		f.Networks, f.Aliases, f.IP, f.IP6, f.MAC = nil, nil, "", "", ""
+	}
 	for flag, set := range map[string]func(){
 		"rootfs":             func() { r.rootfs, r.fileImage = f.Rootfs, f.Image },
 		"name":               func() { r.name = f.Name },
@@ -197,7 +211,10 @@ func (f *runFile) under(r *runFlags) {
 		"oom-score-adj":      func() { r.oomScoreAdj = f.OOMScoreAdj },
 		"user":               func() { r.user = f.User },
 		"workdir":            func() { r.workDir = f.WorkDir },
-		"network":            func() { r.network = f.Network },
+		"ip":                 func() { r.ip = f.IP },
+		"ip6":                func() { r.ip6 = f.IP6 },
+		"mac-address":        func() { r.mac = f.MAC },
+		"publish-all":        func() { r.publishAll = f.PublishAll },
 		"read-only":          func() { r.readOnly = f.ReadOnly },
 		"init":               func() { r.init = f.Init },
 		"rm":                 func() { r.remove = f.Remove },
@@ -247,6 +264,8 @@ func (f *runFile) lists(r *runFlags) {
 		file  []string
 	}{
 		{&r.env, f.Env}, {&r.envFile, f.EnvFile}, {&r.labels, f.Labels}, {&r.addHost, f.AddHost},
+		{&r.networks, f.Networks}, {&r.aliases, f.Aliases}, {&r.publish, f.Publish}, {&r.expose, f.Expose},
+		{&r.dns, f.DNS}, {&r.dnsSearch, f.DNSSearch}, {&r.dnsOptions, f.DNSOptions},
 		{&r.volumes, f.Volumes}, {&r.mounts, f.Mounts}, {&r.tmpfs, f.Tmpfs}, {&r.ulimits, f.Ulimits},
 		{&r.capAdd, f.Capabilities.Add}, {&r.capDrop, f.Capabilities.Drop}, {&r.security, f.securityOptions()}, {&r.mirrors, f.Mirrors},
 	} {

@@ -28,13 +28,15 @@ type runFlags struct {
 	set *pflag.FlagSet
 
 	file, rootfs                                                        string
-	name, hostname, domainname, user, workDir, network                  string
+	name, hostname, domainname, user, workDir, ip, ip6, mac             string
 	entrypoint, stopSignal, cidfile, pull, platform                     string
 	memory, memorySwap, memoryReservation, cpus, cpusetCpus, cpusetMems string
 	cpuShares, pids                                                     int64
 	stopTimeout, oomScoreAdj                                            int
 	remove, detach, interactive, tty, readOnly, init, privileged, quiet bool
+	publishAll                                                          bool
 	env, envFile, labels, addHost, volumes, mounts, tmpfs, ulimits      []string
+	networks, aliases, dns, dnsSearch, dnsOptions, publish, expose      []string
 	capAdd, capDrop, security, mirrors                                  []string
 
 	// Set by a runFile.
@@ -82,15 +84,6 @@ func (r *runFlags) registerImage(f *pflag.FlagSet) {
 	f.Var((*values)(&r.mirrors), "mirror", mirrorUsage)
 }
 
-func (r *runFlags) registerNetwork(f *pflag.FlagSet) {
-	f.StringVar(&r.network, "network", "", "`network`: none (default) or host")
-	f.StringVar(&r.network, "net", "", "")
-	f.Lookup("net").Hidden = true // as in Docker, the short form of --network
-	f.StringVarP(&r.hostname, "hostname", "h", "", "host `name` (default: the short id)")
-	f.StringVar(&r.domainname, "domainname", "", "NIS domain `name`")
-	f.Var((*values)(&r.addHost), "add-host", "`name:address` for /etc/hosts")
-}
-
 func (r *runFlags) registerFiles(f *pflag.FlagSet) {
 	f.VarP((*values)(&r.volumes), "volume", "v", "`[source:]target[:ro]`: a directory, or a named volume")
 	f.Var((*values)(&r.mounts), "mount", "a `mount` in full: type=bind,source=/a,target=/b or type=tmpfs,target=/t")
@@ -121,7 +114,7 @@ func (r *runFlags) registerRights(f *pflag.FlagSet) {
 // given says whether a flag was on the command line.
 func (r *runFlags) given(name string) bool {
 	f := r.set.Lookup(name)
-	return f != nil && f.Changed || name == "network" && r.set.Changed("net")
+	return f != nil && f.Changed
 }
 
 // options reads the values of the flags. Args are what stands behind them:
@@ -174,17 +167,6 @@ func withoutDashes(args []string) []string {
 		return args[1:]
 	}
 	return args
-}
-
-func (r *runFlags) readNetwork(o *container.Options) error {
-	switch r.network {
-	case "", container.NetworkNone, container.NetworkHost:
-		o.Network = r.network
-		return nil
-	case "bridge", "default":
-		return fmt.Errorf("network %q is not there yet: use none or host", r.network)
-	}
-	return fmt.Errorf("no such network: %q: use none or host", r.network)
 }
 
 func (r *runFlags) readEnv(o *container.Options) error {
@@ -262,13 +244,6 @@ func (r *runFlags) readRest(o *container.Options) (err error) {
 		o.Entrypoint = []string{r.entrypoint}
 	case r.fileEntrypoint != nil:
 		o.Entrypoint = r.fileEntrypoint
-	}
-	for _, text := range r.addHost {
-		host, err := container.ParseHost(text)
-		if err != nil {
-			return err
-		}
-		o.AddHosts = append(o.AddHosts, host)
 	}
 	if o.Labels, err = container.ParseLabels(r.labels); err != nil {
 		return err

@@ -12,10 +12,11 @@ import (
 const (
 	containers = "Containers:"
 	images     = "Images:"
+	nets       = "Networks:"
 	others     = "Other:"
 )
 
-var groups = []string{containers, images, others}
+var groups = []string{containers, images, nets, others}
 
 // verb is a command and how to make it.
 type verb struct {
@@ -53,6 +54,7 @@ var verbs = []verb{
 	{name: "attach", group: containers, make: (*app).attachCommand, container: []string{"attach"}, complete: runningOne},
 	{name: "ps", group: containers, make: (*app).psCommand, container: []string{"ls", "ps", "list"}, sweeps: true},
 	{name: "logs", group: containers, make: (*app).logsCommand, container: []string{"logs"}, complete: containersOne},
+	{name: "port", group: containers, make: (*app).portCommand, container: []string{"port"}, complete: runningOne},
 	{name: "inspect", group: containers, make: (*app).inspectCommand, container: []string{"inspect"}, image: []string{"inspect"}, complete: containersAny},
 	{name: "wait", group: containers, make: (*app).waitCommand, container: []string{"wait"}, complete: containersAny},
 	{name: "stop", group: containers, make: (*app).stopCommand, container: []string{"stop"}, sweeps: true, complete: runningAny},
@@ -64,6 +66,7 @@ var verbs = []verb{
 	{name: "pull", group: images, make: (*app).pullCommand, image: []string{"pull"}, complete: imagesOne},
 	{name: "images", group: images, make: (*app).imagesCommand, image: []string{"ls", "list"}, complete: imagesOne},
 	{name: "rmi", group: images, make: (*app).rmiCommand, image: []string{"rm", "remove"}, sweeps: true, complete: imagesAny},
+	{name: "network", group: nets, make: (*app).networkCommand},
 	{name: "version", group: others, make: (*app).versionCommand},
 }
 
