@@ -3,9 +3,10 @@ package runtime
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"minict/internal/thread"
 )
 
 // Network is a new network namespace that is being made.
@@ -21,26 +22,29 @@ type Network struct {
 // open sockets, is done there too, before File gives it. Close it.
 func NewNetwork(inside ...func() error) *Network {
 	n := &Network{done: make(chan struct{})}
-	go func() {
+	thread.Start(func() error {
 		defer close(n.done)
-		runtime.LockOSThread() // and never unlock: nobody else may run in it
-		if n.err = unix.Unshare(unix.CLONE_NEWNET); n.err != nil {
-			n.err = fmt.Errorf("new namespace network: %w", n.err)
-			return
-		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			n.err = fmt.Errorf("open /proc/thread-self/ns/net: %w", err)
-			return
-		}
-		n.file = os.NewFile(uintptr(fd), "network namespace")
-		for _, do := range inside {
-			if n.err == nil {
-				n.err = do()
-			}
-		}
-	}()
+		n.err = n.make(inside)
+		return nil
+	})
 	return n
+}
+
+func (n *Network) make(inside []func() error) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("new namespace network: %w", err)
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /proc/thread-self/ns/net: %w", err)
+	}
+	n.file = os.NewFile(uintptr(fd), "network namespace")
+	for _, do := range inside {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // File waits for the namespace, and gives it as input InputNetwork. It stays

@@ -1,10 +1,11 @@
 package resolver
 
 import (
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"minict/internal/thread"
 )
 
 // Address is where a container finds its name server.
@@ -67,17 +68,13 @@ func Open() (s Sockets, err error) {
 // OpenIn is Open in a network namespace that is open as fd, on a thread that is
 // then gone.
 func OpenIn(fd int) (s Sockets, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlock: nobody else may run in it
+	err = thread.Run(func() (err error) {
 		if err = unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			err = &failure{"enter the network namespace", err}
-			return
+			return &failure{"enter the network namespace", err}
 		}
 		s, err = Open()
-	}()
-	<-done
+		return err
+	})
 	return s, err
 }
 
