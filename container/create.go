@@ -297,14 +297,18 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 
 // close lets go of what this process has of it.
 func (d *draft) close() {
+	d.closeNetwork()
+	if d.root != nil {
+		d.root.Close()
+		d.root = nil
+	}
+}
+
+func (d *draft) closeNetwork() {
 	d.net.end()
 	if d.shared != nil {
 		d.shared.Close()
 		d.shared = nil
-	}
-	if d.root != nil {
-		d.root.Close()
-		d.root = nil
 	}
 }
 

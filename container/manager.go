@@ -3,8 +3,10 @@ package container
 import (
 	"log/slog"
 	"os"
+	"time"
 
 	"minict/internal/caught"
+	"minict/network"
 	"minict/runtime/plan"
 	"minict/store"
 )
@@ -58,6 +60,10 @@ type Explanation struct {
 	// CLOCK_MONOTONIC in nanoseconds, and 0 if it was not begun; nil if the
 	// plan was not carried out.
 	Clocks []uint64
+	// Attached is how it is connected, nil if it has no networks or was not
+	// started, and Attaching how long that took.
+	Attached  *network.Attached
+	Attaching time.Duration
 }
 
 // Ended says how a foreground run or an attachment came to its end.

@@ -62,6 +62,14 @@ func (a *attachment) wait() (*network.Attached, error) {
 	return a.attached, networkError(a.err)
 }
 
+// time is how long it took, when it is over.
+func (a *attachment) time() time.Duration {
+	if a == nil {
+		return 0
+	}
+	return a.took
+}
+
 // end gives up what this process has of it: the container's monitor has its
 // own, or there is none and the claim on the container releases it.
 func (a *attachment) end() {

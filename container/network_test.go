@@ -108,8 +108,8 @@ func TestNetworksOfAConfig(t *testing.T) {
 	} {
 		o := Options{Args: []string{"x"}, Networks: tt.wishes}
 		c := config(t, o, nil)
-		if c.Network != tt.network || !reflect.DeepEqual(c.Networks, tt.list) || c.ownNetwork() != tt.own || o.ownNetwork() != tt.own {
-			t.Errorf("%s: got %q, %v, %v", tt.name, c.Network, c.Networks, c.ownNetwork())
+		if c.Network != tt.network || !reflect.DeepEqual(c.Networks, tt.list) || c.kind().own != tt.own || o.kind().own != tt.own {
+			t.Errorf("%s: got %q, %v, %v", tt.name, c.Network, c.Networks, c.kind().own)
 		}
 	}
 }

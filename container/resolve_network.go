@@ -19,16 +19,34 @@ func (c *Config) sharesNetwork() (id string, ok bool) {
 	return strings.CutPrefix(c.Network, NetworkContainer)
 }
 
-// ownNetwork says whether a container has a network namespace of its own.
-func (c *Config) ownNetwork() bool {
-	_, shares := c.sharesNetwork()
-	return c.Network != NetworkHost && !shares
+// networkKind is what has to be known early of the network of a container.
+type networkKind struct {
+	own   bool // a namespace of its own
+	named bool // it is on a network on which containers have names
 }
 
-// ownNetwork says whether it is to have one.
-func (o *Options) ownNetwork() bool {
-	return len(o.Networks) == 0 ||
-		o.Networks[0].Network != NetworkHost && !strings.HasPrefix(o.Networks[0].Network, NetworkContainer)
+func kindOf(name string, wishes []NetworkWish) networkKind {
+	k := networkKind{own: name != NetworkHost && !strings.HasPrefix(name, NetworkContainer)}
+	for _, w := range wishes {
+		k.named = k.named || isNamed(w.Network)
+	}
+	return k
+}
+
+// isNamed says whether containers find each other by name on a network. One
+// that is called by the beginning of its id is taken for such a network: it has
+// a name server too much then, at worst.
+func isNamed(name string) bool {
+	return !isSpecial(name) && name != network.Default && name != "default"
+}
+
+func (c *Config) kind() networkKind { return kindOf(c.Network, c.Networks) }
+
+func (o *Options) kind() networkKind {
+	if len(o.Networks) == 0 {
+		return kindOf(network.Default, nil)
+	}
+	return kindOf(o.Networks[0].Network, o.Networks)
 }
 
 // setNetworks finds out what kind of network is meant, and refuses what does

@@ -16,6 +16,7 @@ import (
 	"minict/internal/atomicfile"
 	"minict/internal/caught"
 	"minict/internal/flock"
+	"minict/network/resolver"
 	"minict/runtime"
 	"minict/runtime/plan"
 )
@@ -31,7 +32,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 		return Ended{}, err
 	}
 	// The monitor gets ready while the image is looked up.
-	with := m.getReady(r.stays(o.TTY, o.Security.Seccomp), o.Init, o.ownNetwork())
+	with := m.getReady(r.stays(o.TTY, o.Security.Seccomp), o.Init, o.kind())
 	defer with.close()
 	d, err := m.draft(ctx, o, find, with.network)
 	if err != nil {
@@ -86,7 +87,7 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 }
 
 func (m *Manager) restart(ctx context.Context, claim *claim, c *Config, r RunOptions) (*attach.Session, *launch, error) {
-	with := m.getReady(r.stays(c.TTY, c.Seccomp), c.Init, c.ownNetwork())
+	with := m.getReady(r.stays(c.TTY, c.Seccomp), c.Init, c.kind())
 	d := &draft{m: m, claim: claim, config: c, namespace: with.network}
 	defer d.close()
 	d.connect(ctx)
@@ -113,10 +114,11 @@ func (r RunOptions) stays(tty bool, seccomp string) bool {
 
 // surroundings are what any container is started with.
 type surroundings struct {
-	monitor *attach.Monitor  // nil if this process is to be it
-	init    *os.File         // the program of the init, if it is wanted
-	airlock *os.File         // nil if a monitor starts the container, or the init does
-	network *runtime.Network // nil for the host's, or another container's
+	monitor *attach.Monitor   // nil if this process is to be it
+	init    *os.File          // the program of the init, if it is wanted
+	airlock *os.File          // nil if a monitor starts the container, or the init does
+	network *runtime.Network  // nil for the host's, or another container's
+	names   *resolver.Sockets // of its name server, whole when the network is; nil for none
 	host    runtime.Host
 	err     error
 }
@@ -124,8 +126,19 @@ type surroundings struct {
 // getReady starts a monitor, if this process does not stay, and looks at the
 // machine. The monitor gets ready on another processor while this one goes on; a
 // goroutine for that would only begin when there is something to wait for.
-func (m *Manager) getReady(stays, init, network bool) (s surroundings) {
-	if network {
+func (m *Manager) getReady(stays, init bool, kind networkKind) (s surroundings) {
+	switch {
+	case kind.own && kind.named:
+		names := &resolver.Sockets{Packets: -1, Streams: -1}
+		s.names = names
+		s.network = runtime.NewNetwork(func() error {
+			sockets, err := resolver.Open()
+			if err == nil {
+				*names = sockets
+			}
+			return err
+		})
+	case kind.own:
 		s.network = runtime.NewNetwork()
 	}
 	switch {
@@ -144,10 +157,20 @@ func (m *Manager) getReady(stays, init, network bool) (s surroundings) {
 	return s
 }
 
-func (s surroundings) close() {
+// closeNetwork lets go of what belongs to the container when it runs: ports,
+// addresses and names are free again when it has ended, and not later.
+func (s surroundings) closeNetwork() {
 	if s.network != nil {
 		s.network.Close()
 	}
+	if s.names != nil {
+		s.names.Close()
+		*s.names = resolver.Sockets{Packets: -1, Streams: -1}
+	}
+}
+
+func (s surroundings) close() {
+	s.closeNetwork()
 	switch {
 	case s.monitor != nil:
 		s.monitor.Close()
@@ -235,8 +258,10 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 		return nil, startError(p, err)
 	}
 	l.claim.pass()
+	d.closeNetwork()
+	l.with.closeNetwork()
 	if l.options.Timed && l.options.Explained != nil {
-		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks})
+		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks, Attached: l.net.attached, Attaching: d.net.time()})
 	}
 	return session, nil
 }
@@ -348,6 +373,9 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 	}
 	if l.net.namespace != nil {
 		k.Inputs[runtime.InputNetwork] = l.net.namespace
+	}
+	if l.net.attached != nil {
+		k.Held, k.Resolver = l.net.attached.Held, l.with.names
 	}
 	return k, nil
 }

@@ -58,7 +58,7 @@ func specification(c *Config, f facts) *specs.Spec {
 	if c.OOMScoreAdj != 0 {
 		s.Process.OOMScoreAdj = &c.OOMScoreAdj
 	}
-	if c.ownNetwork() {
+	if c.kind().own {
 		// Without rights, a program can ping, and bind any port: both are
 		// confined to its own network.
 		s.Linux.Sysctl = map[string]string{
@@ -107,7 +107,7 @@ func (c *Config) namespaces() []specs.LinuxNamespace {
 	for _, kind := range kinds {
 		list = append(list, specs.LinuxNamespace{Type: kind})
 	}
-	if c.ownNetwork() {
+	if c.kind().own {
 		list = append(list, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	} else if c.Network != NetworkHost {
 		list = append(list, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/" + c.Network})

@@ -11,7 +11,6 @@ import (
 
 	"minict/container"
 	"minict/image"
-	"minict/runtime"
 	"minict/store"
 )
 
@@ -58,7 +57,7 @@ func (a *app) run(ctx context.Context, r *runFlags, args []string, x runExtras) 
 		return a.explain(ctx, o, r)
 	}
 	ro := container.RunOptions{Timed: x.explain != ""}
-	ro.Explained = func(e container.Explanation) { runtime.Explain(a.err, e.Plan, e.Clocks) }
+	ro.Explained = func(e container.Explanation) { explainSteps(a.err, e) }
 	if !o.Detach {
 		if ro.Streams, err = a.foreground(o.OpenStdin, o.TTY, x.detachKeys); err != nil {
 			return err
@@ -91,7 +90,7 @@ func (a *app) explain(ctx context.Context, o *container.Options, r *runFlags) er
 		if err != nil {
 			return err
 		}
-		return runtime.Explain(a.out, e.Plan, nil)
+		return explainSteps(a.out, e)
 	})
 }
 
