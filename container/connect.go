@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"minict/container/attach"
 	"minict/internal/atomicfile"
 	"minict/internal/flock"
 	"minict/network"
+	"minict/network/resolver"
 )
 
 // What Connect and Disconnect change is not in the Config, which never
@@ -55,17 +58,13 @@ func (m *Manager) Connect(ctx context.Context, ref string, w NetworkWish) error 
 			return invalidf("network alias %s: only networks that were created have names, %s has none", w.Aliases[0], n.Name)
 		}
 		c.Networks = append(c.Networks, w)
-		if now.state != Running && now.state != Paused {
-			return nil
-		}
-		r := m.request(c)
-		r.Wishes = []network.Wish{w.wish()}
-		return now.withProcess(func(p *process) (err error) {
-			if r.Namespace, err = p.network(); err != nil {
+		return m.change(c, now, func(namespace *os.File) error {
+			if err := m.nameServer(c, namespace); err != nil {
 				return err
 			}
-			defer r.Namespace.Close()
-			_, err = m.Networks().Connect(ctx, r)
+			r := m.request(c)
+			r.Namespace, r.Wishes = namespace, []network.Wish{w.wish()}
+			_, err := m.Networks().Connect(ctx, r)
 			return networkError(err)
 		})
 	})
@@ -79,18 +78,57 @@ func (m *Manager) Disconnect(ctx context.Context, ref, net string) error {
 			return invalidf("container %s is not on network %s", ref, n.Name)
 		}
 		c.Networks = slices.Delete(c.Networks, i, i+1)
-		if now.state != Running && now.state != Paused {
-			return nil
-		}
-		return now.withProcess(func(p *process) error {
-			namespace, err := p.network()
-			if err != nil {
-				return err
-			}
-			defer namespace.Close()
+		return m.change(c, now, func(namespace *os.File) error {
 			return networkError(m.Networks().Disconnect(ctx, m.runDir(c.ID), namespace, n.Name))
 		})
 	})
+}
+
+// change changes the networks of a container, in its network namespace, if it
+// runs: if not, there is nothing to do. What is in its files follows.
+func (m *Manager) change(c *Config, now condition, do func(namespace *os.File) error) error {
+	if now.state != Running && now.state != Paused {
+		return nil
+	}
+	before, err := m.endpoints(c.ID)
+	if err != nil {
+		return err
+	}
+	return now.withProcess(func(p *process) error {
+		namespace, err := p.network()
+		if err != nil {
+			return err
+		}
+		defer namespace.Close()
+		if err := do(namespace); err != nil {
+			return err
+		}
+		after, err := m.endpoints(c.ID)
+		if err != nil {
+			return err
+		}
+		return c.renewEtc(p, before, after)
+	})
+}
+
+// nameServer gives a container that runs a name server, if it is on a network
+// on which there are names, and has none.
+func (m *Manager) nameServer(c *Config, namespace *os.File) error {
+	if !c.kind().named {
+		return nil
+	}
+	sockets, err := resolver.OpenIn(int(namespace.Fd()))
+	if errors.Is(err, resolver.ErrThere) {
+		return nil
+	}
+	if err != nil {
+		return failf(ErrSetup, "%w", err)
+	}
+	defer sockets.Close()
+	if err := attach.Keep(m.runDir(c.ID), nil, &sockets); err != nil && !errors.Is(err, unix.EEXIST) {
+		return failf(ErrSetup, "%w", err)
+	}
+	return nil
 }
 
 func indexOf(wishes []NetworkWish, name string) int {

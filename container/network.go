@@ -223,18 +223,10 @@ func (now condition) withProcess(do func(*process) error) error {
 }
 
 // network opens the process's network namespace.
-func (p *process) network() (*os.File, error) {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/ns/net", p.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	// It was its own if it still lives: nobody else had its number.
-	if err := p.signal(0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
+func (p *process) network() (*os.File, error) { return p.open("ns/net", unix.O_RDONLY) }
+
+// dir opens the process's directory in /proc.
+func (p *process) dir() (*os.File, error) { return p.open("", unix.O_PATH|unix.O_DIRECTORY) }
 
 // maxEtc bounds a file that one container takes over from another, in bytes.
 const maxEtc = 64 << 10

@@ -16,6 +16,8 @@ import (
 
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
+
+	"minict/container/etc"
 )
 
 // ParseBytes reads a size such as 128m, 1.5GiB or 4096: bytes. What is the
@@ -73,13 +75,9 @@ func ParseUlimit(s string) (Ulimit, error) {
 	return u, u.check()
 }
 
-// HostGateway is the address of ParseHost that means the host's, as the
-// container sees it.
-const HostGateway = "host-gateway"
-
 // ParseHost reads name:address or name=address, for /etc/hosts, and gives
 // name:address. An IPv6 address may stand in brackets. The address may be
-// HostGateway.
+// etc.HostGateway.
 func ParseHost(s string) (string, error) {
 	name, addr, ok := strings.Cut(s, "=")
 	if !ok {
@@ -88,7 +86,7 @@ func ParseHost(s string) (string, error) {
 	if len(addr) > 2 && addr[0] == '[' && addr[len(addr)-1] == ']' {
 		addr = addr[1 : len(addr)-1]
 	}
-	if ok && isHostname(name) && addr == HostGateway {
+	if ok && isHostname(name) && addr == etc.HostGateway {
 		return name + ":" + addr, nil
 	}
 	ip, err := netip.ParseAddr(addr)

@@ -87,15 +87,18 @@ func dropped(status string, n unix.Signal) bool {
 }
 
 // root opens the process's root directory.
-func (p *process) root() (*os.File, error) {
-	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", p.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (p *process) root() (*os.File, error) { return p.open("root", unix.O_PATH|unix.O_DIRECTORY) }
+
+// open opens something of the process's directory in /proc.
+func (p *process) open(name string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", p.pid, name), flags|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	// It was its root if it still lives: nobody else had its number.
+	// It was the process's if that still lives: nobody else had its number.
 	if err := p.signal(0); err != nil {
-		root.Close()
+		f.Close()
 		return nil, err
 	}
-	return root, nil
+	return f, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"minict/container/etc"
 	"minict/network"
 	"minict/store"
 )
@@ -95,6 +96,10 @@ func isSpecial(name string) bool {
 func (c *Config) checkShared(o *Options) error {
 	if (len(o.Publish) > 0 || o.PublishAll) && !c.bridged() {
 		return invalidf("no port can be published with network %s", c.Network)
+	}
+	toHost := func(entry string) bool { return strings.HasSuffix(entry, ":"+etc.HostGateway) }
+	if c.Network == NetworkNone && slices.ContainsFunc(c.ExtraHosts, toHost) {
+		return invalidf("%s: with network %s there is no way to the host", etc.HostGateway, c.Network)
 	}
 	if _, ok := c.sharesNetwork(); !ok {
 		return nil

@@ -187,7 +187,7 @@ func TestEtc(t *testing.T) {
 		t.Fatal(err)
 	}
 	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n" +
-		"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\tweb.example.org web\n10.0.0.1\tdb\n::1\tsix\n"
+		"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n10.0.0.1\tdb\n::1\tsix\n127.0.0.1\tweb.example.org web\n"
 	if files[hostsFile] != hosts || files[hostnameFile] != "web\n" {
 		t.Errorf("got %q", files)
 	}
