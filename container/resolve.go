@@ -39,7 +39,7 @@ func (o *Options) begin() (*Config, error) {
 	if o.StopTimeout != nil {
 		c.StopTimeout = *o.StopTimeout
 	}
-	for _, step := range []func(*Options) error{c.setName, c.setRootfs, c.setHosts, c.setNetworks, c.setDNS, c.setLimits, c.setRights} {
+	for _, step := range []func(*Options) error{c.setName, c.setRootfs, c.setHosts, c.setNetworks, c.setPublished, c.setDNS, c.setLimits, c.setRights} {
 		if err := step(o); err != nil {
 			return nil, err
 		}
@@ -53,7 +53,7 @@ func (c *Config) complete(o *Options, img *store.Execution) error {
 		img = &store.Execution{}
 	}
 	for _, step := range []func(*Options, *store.Execution) error{
-		c.setArgs, c.setEnv, c.setWorkDir, c.setUser, c.setPorts, c.setMounts, c.setLabels, c.setStopSignal,
+		c.setArgs, c.setEnv, c.setWorkDir, c.setUser, c.setExposed, c.setMounts, c.setLabels, c.setStopSignal,
 	} {
 		if err := step(o, img); err != nil {
 			return err

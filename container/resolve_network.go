@@ -138,8 +138,22 @@ func (c *Config) setDNS(o *Options) error {
 	return nil
 }
 
-// setPorts gathers what is exposed, and with PublishAll publishes it.
-func (c *Config) setPorts(o *Options, img *store.Execution) error {
+// setPublished takes the ports that are to be published.
+func (c *Config) setPublished(o *Options) error {
+	asked := map[network.Port]bool{}
+	for _, p := range o.Publish {
+		p.Container = 0
+		if p.Host != 0 && asked[p] {
+			return invalidf("port %d/%s of the host is to be published twice", p.Host, p.Protocol)
+		}
+		asked[p] = true
+	}
+	c.Ports, c.PublishAll = slices.Clone(o.Publish), o.PublishAll
+	return nil
+}
+
+// setExposed gathers what is exposed, and with PublishAll publishes it.
+func (c *Config) setExposed(o *Options, img *store.Execution) error {
 	exposed := map[ContainerPort]bool{}
 	for text := range img.ExposedPorts {
 		ports, err := ParseExpose(text)
@@ -154,18 +168,11 @@ func (c *Config) setPorts(o *Options, img *store.Execution) error {
 		exposed[p] = true
 	}
 	published := map[ContainerPort]bool{}
-	asked := map[network.Port]bool{}
 	for _, p := range o.Publish {
 		inside := ContainerPort{p.Container, p.Protocol}
 		exposed[inside], published[inside] = true, true
-		p.Container = 0
-		if p.Host != 0 && asked[p] {
-			return invalidf("port %d/%s of the host is to be published twice", p.Host, p.Protocol)
-		}
-		asked[p] = true
 	}
 	c.Exposed = slices.SortedFunc(maps.Keys(exposed), ContainerPort.compare)
-	c.Ports, c.PublishAll = slices.Clone(o.Publish), o.PublishAll
 	if !o.PublishAll {
 		return nil
 	}
