@@ -69,10 +69,3 @@ type Options struct {
 	// com.docker.network.bridge.name. Others are kept, and mean nothing.
 	Options map[string]string
 }
-
-// ParseSubnets makes subnets of what the flags --subnet, --gateway and
-// --ip-range say, each of which can be there several times. A gateway and a
-// range belong to the subnet that they are in. Errors are ErrInvalid.
-func ParseSubnets(subnets, gateways, ranges []string) ([]Subnet, error) {
-	return nil, failf(ErrInvalid, "not there yet")
-}

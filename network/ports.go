@@ -1,0 +1,255 @@
+package network
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"minict/network/table"
+)
+
+// protocols that have ports, by name.
+var protocols = map[string]struct{ number, socket int }{
+	"tcp": {unix.IPPROTO_TCP, unix.SOCK_STREAM},
+	"udp": {unix.IPPROTO_UDP, unix.SOCK_DGRAM},
+}
+
+// String is how docker writes a port: 0.0.0.0:8080->80/tcp.
+func (p Port) String() string {
+	return netip.AddrPortFrom(p.HostIP, p.Host).String() + "->" + strconv.Itoa(int(p.Container)) + "/" + p.Protocol
+}
+
+func (p Port) check() error {
+	if _, known := protocols[p.Protocol]; !known {
+		return invalidf("port %d/%s: the protocol has to be tcp or udp", p.Container, p.Protocol)
+	}
+	if p.Container == 0 {
+		return invalidf("port 0/%s: a container's port is a number from 1 to 65535", p.Protocol)
+	}
+	if p.HostIP.Zone() != "" || p.HostIP.Is4In6() || p.HostIP.IsMulticast() {
+		return invalidf("publish on %s: it is no address of this host", p.HostIP)
+	}
+	if p.HostIP == netip.IPv6Loopback() {
+		return invalidf("publish on [::1]: Linux can't translate to and from it; publish on 127.0.0.1")
+	}
+	return nil
+}
+
+// reservation is the ports that are kept for a container.
+type reservation struct {
+	ports []Port
+	held  []*os.File
+}
+
+func (r *reservation) close() {
+	for _, f := range r.held {
+		f.Close()
+	}
+}
+
+// reserve keeps ports from everybody else, or none of them.
+func (m *Manager) reserve(asked []Port, v4, v6 bool) (r *reservation, err error) {
+	r = &reservation{}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	for _, p := range asked {
+		if p.HostIP.IsValid() {
+			if p.HostIP.Is6() && !v6 || p.HostIP.Is4() && !v4 {
+				return r, invalidf("publish on %s: the container has no address of that family on a network that goes out", p.HostIP)
+			}
+			if err := m.reserveOne(r, p); err != nil {
+				return r, err
+			}
+			continue
+		}
+		if err := m.reserveAll(r, p, v4, v6); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// reserveAll reserves a port of all addresses. A free one that is chosen is to
+// be the same in both families, so if it is taken in the second, another one is
+// tried.
+func (m *Manager) reserveAll(r *reservation, p Port, v4, v6 bool) error {
+	var all []netip.Addr
+	if v4 {
+		all = append(all, netip.IPv4Unspecified())
+	}
+	if v6 {
+		all = append(all, netip.IPv6Unspecified())
+	}
+	if all == nil {
+		return invalidf("publish port %d/%s: the container is on no network that goes out", p.Container, p.Protocol)
+	}
+	const tries = 16
+	for try := 1; ; try++ {
+		err := m.reserveEach(r, p, all)
+		if err == nil || p.Host != 0 || try == tries || !errors.Is(err, ErrTaken) {
+			return err
+		}
+	}
+}
+
+func (m *Manager) reserveEach(r *reservation, p Port, addresses []netip.Addr) error {
+	before := len(r.ports)
+	for _, p.HostIP = range addresses {
+		if err := m.reserveOne(r, p); err != nil {
+			for _, f := range r.held[before:] {
+				f.Close()
+			}
+			r.ports, r.held = r.ports[:before], r.held[:before]
+			return err
+		}
+		p.Host = r.ports[before].Host
+	}
+	return nil
+}
+
+// reserveOne reserves a port by a socket that is bound to it, as nobody else
+// can be then. Nothing listens: what the rules don't catch is refused, and does
+// not wait for an answer that never comes.
+func (m *Manager) reserveOne(r *reservation, p Port) error {
+	fd, err := bind(p)
+	if err != nil {
+		return m.notReserved(p, err)
+	}
+	r.held = append(r.held, os.NewFile(uintptr(fd), "published port"))
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrInet4:
+		p.Host = uint16(a.Port)
+	case *unix.SockaddrInet6:
+		p.Host = uint16(a.Port)
+	}
+	r.ports = append(r.ports, p)
+	return nil
+}
+
+// bind binds a socket. To listen for a moment finds out whether anybody else
+// has the port; to take the permission for others to share it back after that
+// keeps them away.
+func bind(p Port) (fd int, err error) {
+	protocol := protocols[p.Protocol]
+	family := unix.AF_INET
+	var at unix.Sockaddr = &unix.SockaddrInet4{Port: int(p.Host), Addr: p.HostIP.As4()}
+	if p.HostIP.Is6() {
+		family = unix.AF_INET6
+		at = &unix.SockaddrInet6{Port: int(p.Host), Addr: p.HostIP.As16()}
+	}
+	fd, err = unix.Socket(family, protocol.socket|unix.SOCK_CLOEXEC, protocol.number)
+	if err != nil {
+		return -1, err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	if family == unix.AF_INET6 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return -1, err
+		}
+	}
+	if protocol.socket == unix.SOCK_DGRAM {
+		if err := swallow(fd); err != nil {
+			return -1, err
+		}
+		return fd, unix.Bind(fd, at)
+	}
+	// Connections that have just ended still have the port, and need not
+	// keep it.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return -1, err
+	}
+	if err := unix.Bind(fd, at); err != nil {
+		return -1, err
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		return -1, err
+	}
+	if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
+		return -1, err
+	}
+	return fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+}
+
+// swallow has a socket take nothing: the filter, classic BPF, keeps no byte of
+// any datagram.
+func swallow(fd int) error {
+	keep := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &keep[0]})
+}
+
+// notReserved says why a port can't be had.
+func (m *Manager) notReserved(p Port, err error) error {
+	where := netip.AddrPortFrom(p.HostIP, p.Host).String() + "/" + p.Protocol
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		if owner := m.publisher(p); owner != "" {
+			return failf(ErrTaken, "port %s is published by container %s already", where, owner)
+		}
+		return failf(ErrTaken, "port %s is in use on the host", where)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return invalidf("publish on %s: the host has no such address", p.HostIP)
+	}
+	return failf(ErrUnavailable, "reserve port %s: %w", where, err)
+}
+
+// publisher names the container that has published a port, if one has.
+func (m *Manager) publisher(p Port) string {
+	living, err := m.living()
+	if err != nil {
+		return ""
+	}
+	for _, a := range living {
+		if slices.ContainsFunc(a.Ports, p.collides) {
+			return a.Name
+		}
+	}
+	return ""
+}
+
+func (p Port) collides(o Port) bool {
+	return p.Host == o.Host && p.Protocol == o.Protocol && p.HostIP.Is4() == o.HostIP.Is4() &&
+		(p.HostIP == o.HostIP || p.HostIP.IsUnspecified() || o.HostIP.IsUnspecified())
+}
+
+// rules gives what the rules have to know of the published ports: they lead to
+// the first network that goes out and has an address of the family.
+func (a *Attached) rules() []table.Port {
+	var list []table.Port
+	for _, p := range a.Ports {
+		to := a.reached(p.HostIP.Is6())
+		if !to.IsValid() {
+			continue // it was disconnected from the last one
+		}
+		list = append(list, table.Port{
+			Protocol: byte(protocols[p.Protocol].number),
+			Host:     p.HostIP.AsSlice(), HostPort: p.Host,
+			To: to.AsSlice(), ToPort: p.Container,
+		})
+	}
+	return list
+}
+
+// reached is the address that is reached by published ports.
+func (a *Attached) reached(v6 bool) netip.Addr {
+	for i := range a.Endpoints {
+		if e := &a.Endpoints[i]; !e.Internal && e.address(v6).IsValid() {
+			return e.address(v6)
+		}
+	}
+	return netip.Addr{}
+}
