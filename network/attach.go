@@ -233,20 +233,24 @@ func (j *joining) promise() error {
 	return j.m.writeRelease(j.request.RunDir, j.after)
 }
 
-// link makes the files by which the container is found.
+// link makes the files by which the container is found by its names, and by
+// which its resolver finds others. The default network needs neither.
 func (j *joining) link() error {
-	dir := filepath.Join(j.request.RunDir, "net")
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
 	for i := range j.fresh {
 		e := &j.fresh[i]
+		if e.Network == Default {
+			continue
+		}
 		for _, name := range e.Names {
 			for _, a := range e.Addresses {
 				if err := j.m.addName(e.Network, name, a.Addr(), j.request.Container); err != nil {
 					return err
 				}
 			}
+		}
+		dir := filepath.Join(j.request.RunDir, "net")
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
 		}
 		path := filepath.Join(dir, e.Network)
 		if err := os.Symlink(j.m.stateDir(e.Network), path); err != nil && !errors.Is(err, os.ErrExist) {

@@ -14,7 +14,7 @@
 //	STATE/NAME/cursor                the address that was given last
 //	STATE/NAME/leases/ADDRESS        symbolic link to the container's id
 //	STATE/NAME/names/LABEL/ADDRESS   the same, for a name of it; not of the default network
-//	CONTAINERS/ID/net/NAME           symbolic link to STATE/NAME, for each network it is on
+//	CONTAINERS/ID/net/NAME           symbolic link to STATE/NAME, for each network of a user's it is on
 //	CONTAINERS/ID/name               symbolic link to its name, for reverse look-ups (else it is its short id)
 //	CONTAINERS/ID/resolver           what its resolver has to know, see Request.Servers
 //	CONTAINERS/ID/endpoints          JSON of Attached, for who wants to show it

@@ -81,3 +81,28 @@ func readNames(dir string) ([]string, error) {
 	}
 	return names, err
 }
+
+// writeWhole writes a file of a run directory, which a reader sees whole or not
+// at all, and a reboot forgets. Who calls it is the only one who writes there.
+func writeWhole(path, text string) error {
+	temp := path + ".new"
+	fd, err := unix.Open(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	n, err := unix.Write(fd, []byte(text))
+	if err == nil && n < len(text) {
+		err = unix.ENOSPC // which the next write would have said
+	}
+	if closed := unix.Close(fd); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = unix.Rename(temp, path)
+	}
+	if err != nil {
+		unix.Unlink(temp)
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}

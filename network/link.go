@@ -50,9 +50,7 @@ func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.Ha
 	r.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(0, unix.IFF_UP, unix.IFF_UP))
 	r.Text(unix.IFLA_IFNAME, e.Host)
 	r.Word(unix.IFLA_MASTER, uint32(bridge))
-	if n.MTU != 0 {
-		r.Word(unix.IFLA_MTU, uint32(n.MTU))
-	}
+	n.ends(r)
 	r.Nest(unix.IFLA_LINKINFO, func() {
 		r.Attr(unix.IFLA_INFO_KIND, []byte("veth"))
 		r.Nest(unix.IFLA_INFO_DATA, func() {
@@ -60,9 +58,7 @@ func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.Ha
 				r.Raw(link(0, 0, 0))
 				r.Text(unix.IFLA_IFNAME, e.Interface)
 				r.Attr(unix.IFLA_ADDRESS, mac)
-				if n.MTU != 0 {
-					r.Word(unix.IFLA_MTU, uint32(n.MTU))
-				}
+				n.ends(r)
 				r.Word(unix.IFLA_NET_NS_FD, uint32(namespace.Fd()))
 			})
 		})
@@ -74,6 +70,18 @@ func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.Ha
 	r.Nest(unix.IFLA_AF_SPEC, func() {
 		r.Nest(unix.AF_INET6, func() { r.Byte(unix.IFLA_INET6_ADDR_GEN_MODE, noAddressOfSelf) })
 	})
+}
+
+// ends says what both ends of a pair have. Without these numbers they have a
+// queue for each processor, and each queue a directory in /sys: on a large
+// machine that takes longer than all the rest. Nothing that is sent has to
+// wait in one.
+func (n *Network) ends(r *netlink.Request) {
+	r.Word(unix.IFLA_NUM_TX_QUEUES, 1)
+	r.Word(unix.IFLA_NUM_RX_QUEUES, 1)
+	if n.MTU != 0 {
+		r.Word(unix.IFLA_MTU, uint32(n.MTU))
+	}
 }
 
 // setHairpin asks for a port that sends frames back to where they come from.

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"minict/internal/atomicfile"
 	"minict/network/release"
 )
 
@@ -45,7 +44,7 @@ func (m *Manager) releaseLines(a *Attached) string {
 }
 
 func (m *Manager) writeRelease(runDir string, a *Attached) error {
-	return atomicfile.WriteVolatile(filepath.Join(runDir, release.Name), []byte(m.releaseLines(a)))
+	return writeWhole(filepath.Join(runDir, release.Name), m.releaseLines(a))
 }
 
 func writeEndpoints(runDir string, a *Attached) error {
@@ -53,7 +52,7 @@ func writeEndpoints(runDir string, a *Attached) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteVolatile(filepath.Join(runDir, "endpoints"), raw)
+	return writeWhole(filepath.Join(runDir, "endpoints"), string(raw))
 }
 
 // Endpoints reads the file "endpoints" of a run directory: what a container is
@@ -108,7 +107,7 @@ func (m *Manager) writeResolver(runDir string, servers []netip.Addr, a *Attached
 	if !slices.ContainsFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal }) {
 		b.WriteString("forward no\n")
 	}
-	return atomicfile.WriteVolatile(path, []byte(b.String()))
+	return writeWhole(path, b.String())
 }
 
 // living reads what the containers that live are connected to.

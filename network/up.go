@@ -30,9 +30,12 @@ func openKernel() (k kernel, err error) {
 	return k, err
 }
 
+// close closes them. Where rules were removed lately, by anybody, closing a
+// socket to them waits until nobody can be using what was removed: some
+// milliseconds, for which nobody else has to wait.
 func (k kernel) close() {
 	k.route.Close()
-	k.rules.Close()
+	go k.rules.Close()
 }
 
 // entered is the lock, under which a number of networks are defined, up and

@@ -97,7 +97,7 @@ const (
 // left.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	top := t.TempDir()
+	top := inMemory(t)
 	w := &world{t: t, alive: map[string]bool{}, home: &space{t: t}, outside: newSpace(t)}
 	w.Manager = &Manager{
 		Root: filepath.Join(top, "root"), State: filepath.Join(top, "state"), Containers: filepath.Join(top, "containers"),
@@ -111,6 +111,21 @@ func newWorld(t testing.TB) *world {
 	w.uplink()
 	t.Cleanup(w.check)
 	return w
+}
+
+// inMemory makes a directory where /run is: in memory.
+func inMemory(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func (w *world) must(err error) {

@@ -12,9 +12,9 @@ type Socket struct {
 	buf []byte
 }
 
-// answerSize bounds one of the kernel's answers: it makes the parts of a dump
-// as large as what is read into, and 32 KiB at most.
-const answerSize = 32 << 10
+// answerSize is the least that the kernel takes for a part of a dump; other
+// answers are smaller.
+const answerSize = 8 << 10
 
 // Open opens a socket of a protocol: NETLINK_ROUTE, NETLINK_NETFILTER.
 // EPROTONOSUPPORT says that the kernel has not that part.

@@ -88,10 +88,13 @@ func (u *undoing) note(err error) {
 }
 
 func (u *undoing) close() {
-	for _, s := range []*netlink.Socket{u.route, u.rules} {
-		if s != nil {
-			s.Close()
-		}
+	if u.route != nil {
+		u.route.Close()
+	}
+	if u.rules != nil {
+		// The kernel frees what was removed before it closes the socket,
+		// and for that it waits for some milliseconds.
+		go u.rules.Close()
 	}
 }
 
