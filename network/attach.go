@@ -252,10 +252,22 @@ func (j *joining) link() error {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		path := filepath.Join(dir, e.Network)
-		if err := os.Symlink(j.m.stateDir(e.Network), path); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := symlink(j.m.stateDir(e.Network), filepath.Join(dir, e.Network)); err != nil {
 			return err
 		}
+		if j.before.Name != "" {
+			if err := symlink(j.before.Name, filepath.Join(j.request.RunDir, "name")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// symlink makes a link that may be there already, as it has to be.
+func symlink(text, path string) error {
+	if err := os.Symlink(text, path); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
 	}
 	return nil
 }
@@ -354,7 +366,9 @@ func (j *joining) undo() error {
 	if j.connects {
 		errs = append(errs, j.m.writeRelease(j.request.RunDir, j.before))
 	} else {
-		errs = append(errs, removeIfThere(filepath.Join(j.request.RunDir, release.Name)), removeIfThere(filepath.Join(j.request.RunDir, "net")))
+		for _, name := range []string{release.Name, "net", "name", "resolver", "endpoints"} {
+			errs = append(errs, removeIfThere(filepath.Join(j.request.RunDir, name)))
+		}
 	}
 	j.reserved.close()
 	return errors.Join(errs...)
