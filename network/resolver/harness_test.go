@@ -70,6 +70,8 @@ type world struct {
 	server          *Server
 	sockets         Sockets
 	locks           map[string]*os.File
+	wake            int
+	orders          chan func()
 }
 
 const self = "self"
@@ -99,10 +101,12 @@ func (w *world) serve() {
 	}
 	server.hostFile = filepath.Join(w.top, "resolv.conf")
 	w.server = server
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.orders = make(chan func())
+	stopped := false
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -111,21 +115,44 @@ func (w *world) serve() {
 			w.t.Error(err)
 			return
 		}
-		polls := []unix.PollFd{{Fd: int32(server.FD()), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
-		for polls[1].Revents == 0 {
+		polls := []unix.PollFd{{Fd: int32(server.FD()), Events: unix.POLLIN}, {Fd: int32(w.wake), Events: unix.POLLIN}}
+		for !stopped {
 			if n, err := unix.Poll(polls, server.Wait()); err == nil && n == 0 {
 				server.Idle() // as often as can be: what it needs it must not forget
 			}
 			server.Ready()
 			server.Overdue()
+			if polls[1].Revents != 0 {
+				unix.Read(w.wake, make([]byte, 8))
+				(<-w.orders)()
+			}
 		}
 	}()
 	w.t.Cleanup(func() {
-		unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		w.inLoop(func() { stopped = true })
 		<-done
 		server.Close()
-		unix.Close(stop)
+		unix.Close(w.wake)
 	})
+}
+
+// inLoop does something in the loop.
+func (w *world) inLoop(do func()) {
+	done := make(chan struct{})
+	unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	w.orders <- func() { do(); close(done) }
+	<-done
+}
+
+// later makes time pass.
+func (w *world) later(d time.Duration) {
+	w.inLoop(func() { w.server.begun = w.server.begun.Add(-d) })
+}
+
+// counts is how many queries and connections the server has.
+func (w *world) counts() (queries, streams int) {
+	w.inLoop(func() { queries, streams = w.server.asked, w.server.open })
+	return queries, streams
 }
 
 func (w *world) runDir(id string) string { return filepath.Join(w.top, "containers", longID(id)) }
