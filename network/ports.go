@@ -142,11 +142,11 @@ func (m *Manager) reserveOne(r *reservation, p Port) error {
 // keeps them away.
 func bind(p Port) (fd int, err error) {
 	protocol := protocols[p.Protocol]
-	family := unix.AF_INET
-	var at unix.Sockaddr = &unix.SockaddrInet4{Port: int(p.Host), Addr: p.HostIP.As4()}
-	if p.HostIP.Is6() {
-		family = unix.AF_INET6
-		at = &unix.SockaddrInet6{Port: int(p.Host), Addr: p.HostIP.As16()}
+	family := unix.AF_INET6
+	var at unix.Sockaddr = &unix.SockaddrInet6{Port: int(p.Host), Addr: p.HostIP.As16()}
+	if p.HostIP.Is4() {
+		family = unix.AF_INET
+		at = &unix.SockaddrInet4{Port: int(p.Host), Addr: p.HostIP.As4()}
 	}
 	fd, err = unix.Socket(family, protocol.socket|unix.SOCK_CLOEXEC, protocol.number)
 	if err != nil {

@@ -412,3 +412,15 @@ func (s *space) echo(to netip.Addr, wait time.Duration) error {
 		}
 	})
 }
+
+// route adds a route, in the place of what leads there.
+func (s *space) route(to, gateway string) {
+	s.t.Helper()
+	s.within(func() error {
+		_, dst, err := net.ParseCIDR(to)
+		if err != nil {
+			return err
+		}
+		return netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: net.ParseIP(gateway)})
+	})
+}

@@ -53,13 +53,25 @@ func cmp(op uint32, value []byte) expr {
 }
 
 // mask keeps some bits of the first register.
-func mask(bits uint32) expr {
+func mask(bits uint32) expr { return bitwise(bits, 0) }
+
+// mark sets backBit of the packet's mark.
+func mark() []expr {
+	set := expr{"meta", func(r *netlink.Request) {
+		r.Big(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+		r.Big(unix.NFTA_META_SREG, reg(0))
+	}}
+	return []expr{meta(unix.NFT_META_MARK, reg(0)), bitwise(^uint32(backBit), backBit), set}
+}
+
+// bitwise keeps some bits of the first register, and turns some around.
+func bitwise(keep, turn uint32) expr {
 	return expr{"bitwise", func(r *netlink.Request) {
 		r.Big(unix.NFTA_BITWISE_SREG, reg(0))
 		r.Big(unix.NFTA_BITWISE_DREG, reg(0))
 		r.Big(unix.NFTA_BITWISE_LEN, 4)
-		r.Nest(unix.NFTA_BITWISE_MASK, func() { r.Attr(unix.NFTA_DATA_VALUE, netlink.Word(bits)) })
-		r.Nest(unix.NFTA_BITWISE_XOR, func() { r.Attr(unix.NFTA_DATA_VALUE, netlink.Word(0)) })
+		r.Nest(unix.NFTA_BITWISE_MASK, func() { r.Attr(unix.NFTA_DATA_VALUE, netlink.Word(keep)) })
+		r.Nest(unix.NFTA_BITWISE_XOR, func() { r.Attr(unix.NFTA_DATA_VALUE, netlink.Word(turn)) })
 	}}
 }
 

@@ -92,6 +92,7 @@ func chains() []chain {
 		{"forward", "filter", unix.NF_INET_FORWARD, filter, []rule{
 			{"connections that were let in", slices.Concat(ctBits(unix.NFT_CT_STATE, established|related), decide(verdict(accept)))},
 			// Seen with bridge-nf-call-iptables, and of published ports.
+			{"the answer has to come back through the host", slices.Concat(sameBridge(), ctBits(unix.NFT_CT_STATUS, translated), mark())},
 			{"inside a network", slices.Concat(sameBridge(), decide(verdict(accept)))},
 			{"into an internal network", slices.Concat(to(internal, false), decide(verdict(drop)))},
 			{"out of an internal network", slices.Concat(from(internal), decide(verdict(drop)))},
@@ -99,9 +100,9 @@ func chains() []chain {
 			{"other networks and the outside", slices.Concat(to(bridges, false), decide(verdict(drop)))},
 		}},
 		{"postrouting", "nat", unix.NF_INET_POST_ROUTING, srcnat, []rule{
-			// The answer has to come back this way, and not directly.
-			{"a published port from its own network", slices.Concat(sameBridge(), ctBits(unix.NFT_CT_STATUS, translated), decide(masquerade()))},
+			{"a published port from its own network", slices.Concat(marked(), decide(masquerade()))},
 			{"a published port from the host's loopback", slices.Concat(to(bridges, false), source(loopback), decide(masquerade()))},
+			// Which interface it came by, Linux tells since 5.7.
 			{"to the outside", slices.Concat(from(bridges), to(bridges, true), decide(masquerade()))},
 		}},
 	}
@@ -174,8 +175,16 @@ func to(name string, not bool) []expr {
 	return []expr{meta(unix.NFT_META_OIFNAME, reg(0)), lookup(name, not)}
 }
 
-// sameBridge needs the incoming interface after routing too, which Linux has
-// told since 5.7.
+// backBit is the bit of a packet's mark by which the rules after routing know
+// what the rules before them have seen: with bridge-nf-call-iptables they are
+// not told by which interface it came. The bit is gone when the packet is in
+// the container.
+const backBit = 1 << 28
+
+func marked() []expr {
+	return []expr{meta(unix.NFT_META_MARK, reg(0)), mask(backBit), cmp(unix.NFT_CMP_NEQ, netlink.Word(0))}
+}
+
 func sameBridge() []expr {
 	return []expr{meta(unix.NFT_META_IIFNAME, reg(0)), meta(unix.NFT_META_OIFNAME, reg(4)), lookup(hairpin, false)}
 }
