@@ -1,8 +1,6 @@
 package resolver
 
 import (
-	"unsafe"
-
 	"golang.org/x/sys/unix"
 
 	"minict/internal/thread"
@@ -114,46 +112,4 @@ func loopbackUp() error {
 	}
 	lo.SetUint16(lo.Uint16() | unix.IFF_UP)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
-}
-
-// redirect makes rules in the namespace that change the port of what is sent to
-// the name server, and back of what it sends. They keep no state, so the
-// namespace needs no connection tracking. If the container has that for rules of
-// its own, it sees one connection: the way there is changed before it looks, the
-// way back after that.
-//
-//	table ip minict {
-//		chain to {
-//			type filter hook output priority raw;
-//			ip daddr 127.0.0.11 udp dport 53 udp dport set 54
-//			ip daddr 127.0.0.11 tcp dport 53 tcp dport set 54
-//		}
-//		chain from {
-//			type filter hook output priority 300;
-//			ip saddr 127.0.0.11 udp sport 54 udp sport set 53
-//			ip saddr 127.0.0.11 tcp sport 54 tcp sport set 53
-//		}
-//	}
-func redirect() error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return &failure{"open nf_tables", err}
-	}
-	defer unix.Close(fd)
-	if err := unix.Sendto(fd, rules(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return &failure{"set nf_tables rules", err}
-	}
-	// There is an answer to each message that has failed, and to the last.
-	var answer [4096]byte
-	n, _, err := unix.Recvfrom(fd, answer[:], 0)
-	if err != nil {
-		return &failure{"set nf_tables rules", err}
-	}
-	if n < unix.NLMSG_HDRLEN+4 {
-		return &failure{"set nf_tables rules", unix.EBADMSG}
-	}
-	if errno := -*(*int32)(unsafe.Pointer(&answer[unix.NLMSG_HDRLEN])); errno != 0 {
-		return &failure{"set nf_tables rules", unix.Errno(errno)}
-	}
-	return nil
 }
