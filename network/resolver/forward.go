@@ -183,6 +183,7 @@ func (s *Server) forget(q *forwarded) {
 	q.close()
 	*q = forwarded{}
 	s.asked--
+	s.settle()
 }
 
 func (q *forwarded) close() {

@@ -116,7 +116,8 @@ func (s *Server) alive(id []byte) bool {
 
 // findName looks for the container that has an address on one of the networks
 // of this one, and puts its name and the network's into s.found, as a name in a
-// message.
+// message. It is one that leads back to the address; on the default network nobody
+// has one.
 func (s *Server) findName(q *query) bool {
 	a, ok := reversed(q.text())
 	if !ok {
@@ -128,25 +129,36 @@ func (s *Server) findName(q *query) bool {
 }
 
 func (s *Server) findNameIn(_ *query, network []byte) {
-	if len(s.found) > 0 || !s.path.set("net/").addBytes(network).add("/names").exists(s.dir) {
-		return // found, or a network where nobody has a name
+	if len(s.found) > 0 {
+		return
 	}
-	s.path.set("net/").addBytes(network).add("/leases/")
-	s.path.n = len(appendAddress(s.path.b[:s.path.n], &s.reverse))
-	s.path.add("")
-	id := s.path.readlink(s.dir, s.id[:])
+	id := s.path.set("net/").addBytes(network).add("/leases/").addAddress(&s.reverse).readlink(s.dir, s.id[:])
 	if !s.alive(id) {
 		return
 	}
 	name := s.path.set("../").addBytes(id).add("/name").readlink(s.dir, s.mem.names)
-	if len(name) == 0 {
-		name = id[:shortID]
+	if !s.named(network, name) {
+		if name = id[:shortID]; !s.named(network, name) {
+			return
+		}
 	}
 	s.found = appendLabels(s.found, name)
 	s.found = append(appendLabels(s.found, network), 0)
 	if len(s.found) > nameMax+2 {
 		s.found = s.found[:0]
 	}
+}
+
+// named says whether s.reverse has a name on a network.
+func (s *Server) named(network, name []byte) bool {
+	p := s.path.set("net/").addBytes(network).add("/names/")
+	begin := p.n
+	p.addBytes(name)
+	for i := begin; i < p.n; i++ {
+		p.b[i] = lower(p.b[i])
+	}
+	var id [1]byte
+	return len(name) > 0 && p.add("/").addAddress(&s.reverse).readlink(s.dir, id[:]) != nil
 }
 
 // appendLabels appends a name with dots as the labels of a message, without the

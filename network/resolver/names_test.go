@@ -26,6 +26,12 @@ func town(t *testing.T) *world {
 	w.join("six", "front", "fd00::6", "six")
 	w.join("spy", "secret", "10.3.0.2", "spy", "db")
 	w.join("dead", "front", "10.1.0.9", "dead", "web")
+	w.join("db", "bridge", "10.4.0.2")
+	w.join(self, "bridge", "10.4.0.3")
+	w.addContainer("Upper")
+	w.join("Upper", "front", "10.1.0.11", "upper")
+	w.addContainer("renamed")
+	w.join("renamed", "front", "10.1.0.12", longID("renamed")[:shortID])
 	w.die("dead")
 	w.settings(Settings{NoForward: true})
 	return w
@@ -62,6 +68,9 @@ func TestNames(t *testing.T) {
 		{dns.TypePTR, "3.0.2.10.in-addr.arpa.", "db.Back.End."},
 		{dns.TypePTR, "4.0.1.10.IN-ADDR.arpa.", "web1.front."},
 		{dns.TypePTR, "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa.", "web2.front."},
+		{dns.TypePTR, "11.0.1.10.in-addr.arpa.", "Upper.front."},
+		{dns.TypePTR, "12.0.1.10.in-addr.arpa.", longID("renamed")[:shortID] + ".front."},
+		{dns.TypePTR, "2.0.4.10.in-addr.arpa.", "NXDOMAIN"}, // the default network
 		{dns.TypePTR, "9.0.1.10.in-addr.arpa.", "NXDOMAIN"},
 		{dns.TypePTR, "2.0.3.10.in-addr.arpa.", "NXDOMAIN"},
 		{dns.TypePTR, "03.0.2.10.in-addr.arpa.", "NXDOMAIN"},

@@ -126,6 +126,14 @@ func (s *Server) wake(at int64) {
 	}
 }
 
+// settle is called when something has come to its end. With the last of it goes
+// the time that was waited for: who waits without an end needs the least memory.
+func (s *Server) settle() {
+	if s.asked == 0 && s.open == 0 && !s.deaf {
+		s.due = 0
+	}
+}
+
 // What an event is about. Its number is in Fd, and its kind in Pad: both are the
 // caller's to use, epoll_ctl(2).
 const (

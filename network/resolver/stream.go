@@ -107,6 +107,7 @@ func (s *Server) hangUp(c *stream) {
 	closeFD(int(c.client))
 	*c = stream{}
 	s.open--
+	s.settle()
 }
 
 func (c *stream) closeRemote() {

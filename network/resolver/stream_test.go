@@ -119,6 +119,7 @@ func TestConnectionsHaveLimits(t *testing.T) {
 	}
 	_, streams = w.counts()
 	equal(t, "connections at the end", streams, 0)
+	w.inLoop(func() { equal(t, "wait", w.server.Wait(), -1) })
 }
 
 const idleTimeOut = time.Duration(idleTime + second)

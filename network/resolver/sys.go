@@ -34,6 +34,11 @@ func (p *path) addBytes(part []byte) *path {
 	return p
 }
 
+func (p *path) addAddress(a *address) *path {
+	var text [48]byte
+	return p.addBytes(appendAddress(text[:0], a))
+}
+
 func (p *path) pointer() uintptr { return uintptr(unsafe.Pointer(&p.b[0])) }
 
 // open opens a path to be read, relative to a directory; -1 if that fails.
@@ -43,12 +48,6 @@ func (p *path) open(dir, flags int) int {
 		return -1
 	}
 	return int(fd)
-}
-
-// exists says whether there is something at a path.
-func (p *path) exists(dir int) bool {
-	_, _, errno := unix.RawSyscall6(unix.SYS_FACCESSAT, uintptr(dir), p.pointer(), unix.F_OK, 0, 0, 0)
-	return errno == 0
 }
 
 // readlink reads a link; nothing if there is none.
