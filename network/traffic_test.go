@@ -41,8 +41,20 @@ func TestDefaultNetwork(t *testing.T) {
 // Published ports are reached from outside with the client's address kept, from
 // the host by all of its addresses, from containers of the same network, of
 // another one and of the publisher itself, but by nothing else.
+//
+// Both where the rules for IP packets decide about frames inside a bridge, as
+// with br_netfilter, and where they don't.
 func TestPublishedPorts(t *testing.T) {
-	w := newWorld(t)
+	for _, bridged := range []string{"0", "1"} {
+		t.Run("bridge-nf-call-iptables="+bridged, func(t *testing.T) {
+			w := newWorld(t)
+			w.must(errors.Join(setting("bridge/bridge-nf-call-iptables", bridged), setting("bridge/bridge-nf-call-ip6tables", bridged)))
+			w.publishedPorts()
+		})
+	}
+}
+
+func (w *world) publishedPorts() {
 	w.create(Options{Name: "other"})
 	web := w.attach("web", []Port{tcp(8080, 80), udp(8080, 80), at(home4, 8081, 80, "tcp"), at("127.0.0.1", 8082, 80, "tcp")}, Default)
 	same, other := w.attach("same", nil, Default), w.attach("other", nil, "other")

@@ -424,3 +424,5 @@ func (s *space) route(to, gateway string) {
 		return netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: net.ParseIP(gateway)})
 	})
 }
+
+func deadline() time.Time { return time.Now().Add(patience) }

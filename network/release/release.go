@@ -146,7 +146,10 @@ func unplug(s *netlink.Socket, name string) error {
 	copy(header[4:], netlink.Word(uint32(index)))
 	r := &netlink.Request{}
 	r.Begin(unix.RTM_SETLINK, 0, header)
-	r.Nest(unix.IFLA_PROTINFO, func() { r.Byte(unix.IFLA_BRPORT_STATE, disabled) })
+	r.Nest(unix.IFLA_PROTINFO, func() {
+		r.Byte(unix.IFLA_BRPORT_STATE, disabled)
+		r.Attr(unix.IFLA_BRPORT_FLUSH, nil) // what is sent to its MAC may be for another port
+	})
 	err = s.Do(r, nil)
 	if e, ok := err.(*netlink.Error); ok && (e.Errno == unix.ENODEV || e.Errno == unix.EINVAL || e.Errno == unix.EOPNOTSUPP || e.Errno == unix.ENETDOWN) {
 		return nil // it has gone in the meantime, or is no port of a bridge
