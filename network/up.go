@@ -131,6 +131,7 @@ func (m *Manager) isRuled(k kernel) (bool, error) {
 	if err != nil || !whole {
 		return false, unavailable(err, "look at nftables")
 	}
+	m.besides(k, false)
 	return true, writeNote(m.generationPath(), strconv.Itoa(int(generation)))
 }
 
@@ -310,7 +311,11 @@ func (m *Manager) makeRules(k kernel) error {
 	if errors.As(err, &refused) && slices.Contains([]unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EINVAL}, refused.Errno) {
 		return failf(ErrUnavailable, "make the nftables table %s: the kernel lacks a part of nftables that it needs (nf_tables, nft_nat, nft_masq, nft_fib_inet, nft_ct): %w", table.Name, err)
 	}
-	return unavailable(err, "make the nftables table "+table.Name)
+	if err != nil {
+		return unavailable(err, "make the nftables table "+table.Name)
+	}
+	m.besides(k, true)
+	return nil
 }
 
 // content is what the sets and maps have to hold.

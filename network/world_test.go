@@ -426,3 +426,30 @@ func (s *space) route(to, gateway string) {
 }
 
 func deadline() time.Time { return time.Now().Add(patience) }
+
+// joins connects a space with the host by a link of their own.
+func (s *space) joins(w *world, address, home string) {
+	s.t.Helper()
+	w.must(netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "third"}, PeerName: "third", PeerNamespace: netlink.NsFd(s.file.Fd()),
+	}))
+	set := func(text string) error {
+		link, err := netlink.LinkByName("third")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(text + "/24")
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetUp(link), netlink.AddrAdd(link, a))
+	}
+	w.must(set(home))
+	s.within(func() error { return set(address) })
+	s.route("0.0.0.0/0", home)
+	s.t.Cleanup(func() {
+		link, err := netlink.LinkByName("third")
+		w.must(err)
+		w.must(netlink.LinkDel(link))
+	})
+}
