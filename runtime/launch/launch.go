@@ -94,8 +94,36 @@ func New(mem []byte, inputs []int, timed bool) (*Program, error) {
 	return p, nil
 }
 
-// Close frees what the program holds, but no descriptor.
-func (p *Program) Close() error { return errors.Join(unix.Munmap(p.shared), unix.Munmap(p.private)) }
+// Close frees what the program holds, but none of its inputs.
+func (p *Program) Close() error {
+	p.closeOpened()
+	return errors.Join(unix.Munmap(p.shared), unix.Munmap(p.private))
+}
+
+// closeOpened closes what the Host phase has opened and left open: it was for the
+// child, which has its own, or has ended.
+func (p *Program) closeOpened() {
+	ops := p.loaded.Ops[plan.Host]
+	for i := range ops {
+		if ops[i].Call != unix.SYS_OPENAT || ops[i].Result == plan.NoSlot || closes(ops[i+1:], ops[i].Result) {
+			continue
+		}
+		if slot := &p.slots[ops[i].Result]; *slot > 2 { // 0: it was not needed
+			unix.Close(int(*slot))
+			*slot = 0
+		}
+	}
+}
+
+// closes says whether one of the operations closes what is in a slot.
+func closes(ops []plan.Op, slot plan.Slot) bool {
+	for i := range ops {
+		if ops[i].Call == unix.SYS_CLOSE && ops[i].Kinds[0] == plan.KindSlot && ops[i].Args[0] == uint64(slot) {
+			return true
+		}
+	}
+	return false
+}
 
 // Clocks gives, for each step that was begun, the time of its begin:
 // CLOCK_MONOTONIC in nanoseconds; 0 for the others.
@@ -193,8 +221,11 @@ func (p *Program) Start(pause Pause) (*Child, error) {
 		c.kill()
 		return nil, err
 	}
-	unix.Madvise(p.private, unix.MADV_DONTNEED) // it may be long until Close
-	return p.outcome(ops, c)
+	child, err := p.outcome(ops, c)
+	// It may be long until Close.
+	unix.Madvise(p.private, unix.MADV_DONTNEED)
+	p.closeOpened()
+	return child, err
 }
 
 // clone makes the child.

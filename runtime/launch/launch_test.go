@@ -267,3 +267,44 @@ func TestForeignBytesAreNoPlan(t *testing.T) {
 		}
 	}
 }
+
+// What the Host phase opens for the child is the child's, and the launcher keeps
+// none of it, whatever becomes of the plan: a monitor carries out one for each
+// command that is executed in its container.
+func TestTheLauncherKeepsNothingOpen(t *testing.T) {
+	for name, program := range map[string]string{"ok": "/bin/true", "not there": "/bin/missing", "host phase fails": ""} {
+		var b plan.Builder
+		opened, closed, skipped := b.Slot(), b.Slot(), b.Slot()
+		b.Step(plan.Step{Phase: plan.Host, Verb: "open"})
+		at := plan.Int(unix.AT_FDCWD)
+		for _, slot := range []plan.Slot{opened, closed} {
+			b.Call(unix.SYS_OPENAT, at, b.Str("/dev/null"), plan.Int(unix.O_CLOEXEC)).Into(slot)
+		}
+		b.Call(unix.SYS_CLOSE, closed.Value())
+		b.Call(unix.SYS_OPENAT, at, b.Str("/nowhere"), plan.Int(0)).Into(skipped).Ignore(int(unix.ENOENT))
+		if program == "" {
+			b.Call(unix.SYS_CHDIR, b.Str("/nowhere"))
+			program = "/bin/true"
+		}
+		b.Step(plan.Step{Phase: plan.Child, Verb: "use"})
+		b.Call(unix.SYS_DUP3, opened.Value(), plan.Int(200), plan.Int(0))
+		execve(&b, program)
+		before := openFiles(t)
+		status, err := carryOut(t, b.Plan(unix.CLONE_NEWPID, plan.NoSlot))
+		if (err == nil) != (name == "ok") || status.ExitStatus() > 0 {
+			t.Errorf("%s: status %v, %v", name, status, err)
+		}
+		if after := openFiles(t); after != before {
+			t.Errorf("%s: %d files are open, it were %d", name, after, before)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
