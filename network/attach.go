@@ -124,12 +124,18 @@ func (j *joining) run() (err error) {
 			j.after = nil
 		}
 	}()
-	for _, step := range []func() error{j.reserve, j.enterNamespace, j.lease, j.promise, j.link, j.connect, j.publish, j.tell} {
+	for _, step := range j.steps() {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// steps are what is done, in this order. Killed between any two, or in any, it
+// leaves what a sweep finds.
+func (j *joining) steps() []func() error {
+	return []func() error{j.reserve, j.enterNamespace, j.lease, j.promise, j.link, j.connect, j.publish, j.tell}
 }
 
 // plan names the endpoints.

@@ -1,0 +1,98 @@
+package netlink
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is written is read the same.
+func TestAttributes(t *testing.T) {
+	var r Request
+	r.Begin(unix.RTM_NEWLINK, 0, []byte{1, 2, 3, 4})
+	r.Text(1, "a")
+	r.Nest(2, func() {
+		r.Word(3, 7)
+		r.Big(4, 8)
+	})
+	body := r.buf[unix.SizeofNlMsghdr+4:]
+	if got := String(Find(body, 1)); got != "a" {
+		t.Errorf("text %q", got)
+	}
+	inner := Find(body, 2)
+	if GetWord(Find(inner, 3)) != 7 || GetBig(Find(inner, 4)) != 8 || Find(inner, 5) != nil {
+		t.Errorf("nested %x", inner)
+	}
+}
+
+// Of several messages the kernel does all, and tells of the first that it
+// refuses; the next request is not confused by what it said to that one.
+func TestSeveralMessages(t *testing.T) {
+	s, err := Open(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	get := func(r *Request, index uint32) {
+		r.Begin(unix.RTM_GETLINK, 0, append(make([]byte, 4), append(Word(index), make([]byte, 8)...)...))
+	}
+	lo, err := s.Index("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r := &Request{}
+		get(r, uint32(lo))
+		get(r, 1<<30)
+		get(r, 1<<30)
+		get(r, uint32(lo))
+		var answers int
+		err := s.Do(r, func(kind uint16, _ []byte) { answers++ })
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Index != 1 || !errors.Is(err, unix.ENODEV) || answers != 2 {
+			t.Errorf("%d answers, error %v", answers, err)
+		}
+	}
+	if _, err := s.Index("there-is-none"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("look for no interface: %v", err)
+	}
+	if err := s.Do(&Request{}, nil); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+func FuzzAttributes(f *testing.F) {
+	f.Add([]byte{5, 0, 1, 0, 'a', 0, 0, 0, 4, 0, 2, 0})
+	f.Add([]byte{3, 0, 1, 0})
+	f.Add([]byte{255, 255, 1, 0, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		total := 0
+		for kind, data := range Attributes(b) {
+			if total += 4 + len(data); kind&(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) != 0 {
+				t.Errorf("kind %x", kind)
+			}
+		}
+		if total > len(b) {
+			t.Errorf("%d bytes of %d", total, len(b))
+		}
+		String(b)
+		GetBig(b)
+		GetWord(b)
+	})
+}
+
+func FuzzMessages(f *testing.F) {
+	f.Add([]byte{16, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(bytes.Repeat([]byte{255}, 40))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		total := 0
+		for _, body := range messages(b) {
+			total += unix.SizeofNlMsghdr + len(body)
+		}
+		if total > len(b) {
+			t.Errorf("%d bytes of %d", total, len(b))
+		}
+	})
+}

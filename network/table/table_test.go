@@ -1,0 +1,116 @@
+package table
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"minict/network/netlink"
+	"minict/tests/host"
+)
+
+func TestMain(m *testing.M) { os.Exit(host.Run(m.Run)) }
+
+func openRules(t *testing.T) *netlink.Socket {
+	t.Helper()
+	s, err := netlink.Open(unix.NETLINK_NETFILTER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Delete(s); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+	})
+	return s
+}
+
+var web = Port{Protocol: unix.IPPROTO_TCP, Host: []byte{0, 0, 0, 0}, HostPort: 8080, To: []byte{10, 63, 0, 2}, ToPort: 80}
+
+// The table is made with its content, made again over what is there, and it is
+// noticed when any of its chains has lost a rule.
+func TestMake(t *testing.T) {
+	s := openRules(t)
+	if whole, err := Whole(s); whole || err != nil {
+		t.Errorf("before it is made: whole %v, %v", whole, err)
+	}
+	six := web
+	six.Host, six.To = make([]byte, 16), []byte{0xfd, 15: 2}
+	own := web
+	own.Host = []byte{192, 0, 2, 1}
+	for range 2 {
+		before, err := Generation(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Make(s, Content{Bridges: []Bridge{{"minict0", false}, {"minict1", true}}, Ports: []Port{web, own, six}}); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := Generation(s); err != nil || after != before+1 {
+			t.Errorf("generation %d after %d, %v", after, before, err)
+		}
+		for set, want := range map[string]int{bridges: 2, internal: 1, hairpin: 2, any4: 1, ports4: 1, any6: 1, ports6: 0} {
+			if n, err := Count(s, set); err != nil || n != want {
+				t.Errorf("%d elements of %s, %v, want %d", n, set, err, want)
+			}
+		}
+	}
+	for _, c := range chains() {
+		if whole, err := Whole(s); !whole || err != nil {
+			t.Fatalf("whole %v, %v", whole, err)
+		}
+		if err := s.Do(netlink.Batch(func(r *netlink.Request) {
+			begin(r, unix.NFT_MSG_DELRULE, 0)
+			r.Text(unix.NFTA_RULE_TABLE, Name)
+			r.Text(unix.NFTA_RULE_CHAIN, c.name)
+		}), nil); err != nil {
+			t.Fatal(err)
+		}
+		if whole, err := Whole(s); whole || err != nil {
+			t.Errorf("without the rules of %s: whole %v, %v", c.name, whole, err)
+		}
+		if err := Make(s, Content{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A port belongs to the last who published it, and only what leads to one's own
+// container is taken back.
+func TestPorts(t *testing.T) {
+	s := openRules(t)
+	if err := Make(s, Content{}); err != nil {
+		t.Fatal(err)
+	}
+	next := web
+	next.To = []byte{10, 63, 0, 3}
+	for _, p := range []Port{web, web, next} {
+		if err := AddPorts(s, []Port{p}); err != nil {
+			t.Fatal(err)
+		}
+		if to, err := get(s, p.set(), p.element().key); err != nil || string(to) != string(p.element().value) {
+			t.Errorf("it leads to %x, %v, want %x", to, err, p.To)
+		}
+	}
+	if err := RemovePort(s, web); err != nil {
+		t.Error(err)
+	}
+	if n, err := Count(s, any4); n != 1 || err != nil {
+		t.Errorf("another's port was removed: %d, %v", n, err)
+	}
+	for range 2 {
+		if err := RemovePort(s, next); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, err := Count(s, any4); n != 0 || err != nil {
+		t.Errorf("the port is still there: %d, %v", n, err)
+	}
+	for range 2 {
+		if err := RemoveBridge(s, Bridge{"minict0", true}); err != nil {
+			t.Error(err)
+		}
+	}
+}
