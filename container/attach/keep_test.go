@@ -175,6 +175,47 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// What the networks left in files goes with the container, however it ends, while
+// its lock is still held; if it can't go, the run directory stays for the sweep.
+func TestNetworksAreReleased(t *testing.T) {
+	for _, here := range []bool{false, true} {
+		for name, script := range map[string]program{
+			"ends": {script: "true"}, "does not begin": {exec: []string{"/missing"}}, "has no plan that fits": {script: "true", extra: []string{"console"}},
+		} {
+			for _, stuck := range []bool{false, true} {
+				n := newNetworked(t)
+				link := filepath.Join(n.state, "networks/blue/names/self/10.1.0.2")
+				lock := n.state + "/networks/.lock"
+				if stuck {
+					lock = n.state + "/missing/.lock"
+				}
+				lines := "container " + filepath.Base(n.run) + "\nlock " + lock + "\nlink " + link + "\n"
+				for file, content := range map[string]string{n.run + "/release": lines, n.state + "/networks/.lock": ""} {
+					if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				start := n.host.start
+				if here {
+					start, script.flags = n.host.startHere, unix.CLONE_NEWPID
+				}
+				s, err := start(script, Container{Process: Process{Output: true}})
+				if err == nil {
+					relayed(t, s, nil)
+				}
+				if !here {
+					n.monitor.Wait()
+				}
+				_, linked := os.Lstat(link)
+				_, ran := os.Lstat(n.run)
+				if stuck != (linked == nil) || stuck != (ran == nil) {
+					t.Errorf("here %v, stuck %v, %s: link %v, run directory %v", here, stuck, name, linked, ran)
+				}
+			}
+		}
+	}
+}
+
 // More can be given to a monitor later, and much.
 func TestKeepLater(t *testing.T) {
 	n := newNetworked(t)

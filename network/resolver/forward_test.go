@@ -40,6 +40,24 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// A server can have an IPv6 address, and one that means something on one interface
+// only.
+func TestServersWithIPv6(t *testing.T) {
+	w := newWorld(t, "::1")
+	w.upstream("::1", says("A 192.0.2.1"))
+	for _, server := range []string{"::1", "::1%lo", "::1%1"} {
+		w.setServers(server)
+		for _, protocol := range []string{"udp", "tcp"} {
+			equal(t, server+" by "+protocol, short(w.exchange(protocol, question(dns.TypeA, "x."))), "192.0.2.1")
+		}
+	}
+	for _, server := range []string{"fe80::1%", "fe80::1%no-such-interface", "127.0.0.1%lo", "fe80::1%4294967297"} {
+		if _, ok := parseServer([]byte(server)); ok {
+			t.Errorf("%q passes for a server", server)
+		}
+	}
+}
+
 // Who does not answer, or says that it can't, is not the last to be asked.
 func TestNextServer(t *testing.T) {
 	good, bad, silent := says("A 192.0.2.1"), fails(dns.RcodeServerFailure), func(dns.ResponseWriter, *dns.Msg) {}
