@@ -169,11 +169,12 @@ func TestRealClients(t *testing.T) {
 	}
 }
 
-// run runs a program in the container's network, with a resolv.conf.
+// run runs a program in the container's network, with an /etc of its own.
 func (w *world) run(options string, args ...string) (string, error) {
 	w.t.Helper()
-	w.write("container.conf", "nameserver "+Address+"\noptions "+options+"\n")
-	w.write("nsswitch.conf", "hosts: dns\n")
+	w.must(os.MkdirAll(w.top+"/etc", 0o755))
+	w.write("etc/resolv.conf", "nameserver "+Address+"\noptions "+options+"\n")
+	w.write("etc/nsswitch.conf", "hosts: dns\n")
 	var out []byte
 	var failed error
 	w.container.do(func() error {
@@ -183,10 +184,8 @@ func (w *world) run(options string, args ...string) (string, error) {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return err
 		}
-		for name, over := range map[string]string{"container.conf": "/etc/resolv.conf", "nsswitch.conf": "/etc/nsswitch.conf"} {
-			if err := unix.Mount(w.top+"/"+name, over, "", unix.MS_BIND, ""); err != nil {
-				return fmt.Errorf("mount over %s: %w", over, err)
-			}
+		if err := unix.Mount(w.top+"/etc", "/etc", "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount over /etc: %w", err)
 		}
 		out, failed = exec.Command(args[0], args[1:]...).CombinedOutput()
 		return nil
