@@ -108,6 +108,8 @@ type joining struct {
 	macs     []net.HardwareAddr
 	reserved *reservation
 	inside   *netlink.Socket
+	// announced: others may know another MAC for the address.
+	announced bool
 }
 
 // run makes the endpoints, or undoes what it did.
@@ -196,10 +198,21 @@ func (j *joining) reserve() (err error) {
 	return err
 }
 
-// enterNamespace opens the container's namespace.
+// enterNamespace opens the container's namespace. An address has always the
+// same MAC, so nobody has to be told whose it is; but where one was chosen,
+// once, it is said from then on.
 func (j *joining) enterNamespace() (err error) {
 	v6 := slices.ContainsFunc(j.networks, func(n *Network) bool { return n.IPv6 })
-	j.inside, err = openInside(j.request.Namespace, v6)
+	for i, n := range j.networks {
+		note := filepath.Join(j.m.stateDir(n.Name), "announced")
+		if j.request.Wishes[i].MAC != nil {
+			if err := writeNote(note, "yes"); err != nil {
+				return err
+			}
+		}
+		j.announced = j.announced || readNote(note) != ""
+	}
+	j.inside, err = openInside(j.request.Namespace, v6, j.announced)
 	return err
 }
 
@@ -295,6 +308,11 @@ func (j *joining) connect() error {
 		}
 		if err := configure(j.inside, e); err != nil {
 			return err
+		}
+		if j.announced {
+			if err := e.announce(j.route, j.inside, j.macs[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -96,7 +96,7 @@ func (m *Manager) settle(k kernel, runDir string, namespace *os.File, a *Attache
 		return err
 	}
 	if leading >= 0 {
-		inside, err := openInside(namespace, len(a.Endpoints[leading].Gateways) > 1)
+		inside, err := openInside(namespace, len(a.Endpoints[leading].Gateways) > 1, false)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,8 @@
 //	STATE/.lock                      shared: who attaches; exclusive: who makes or removes what is shared
 //	STATE/.generation                of the ruleset when it was last looked at
 //	STATE/NAME/up                    the number of the bridge, when it was whole
-//	STATE/NAME/cursor                the address that was given last
+//	STATE/NAME/cursor4, cursor6      the address that was given last
+//	STATE/NAME/announced             if a container once had a MAC of its own choice
 //	STATE/NAME/leases/ADDRESS        symbolic link to the container's id
 //	STATE/NAME/names/LABEL/ADDRESS   the same, for a name of it; not of the default network
 //	CONTAINERS/ID/net/NAME           symbolic link to STATE/NAME, for each network of a user's it is on

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -43,11 +44,18 @@ func within(namespace *os.File, do func() error) error {
 // openInside opens a socket to a namespace's links, and says whether those that
 // come into being there from now on speak IPv6: a network that has none should
 // not get it by a neighbor's doing (CVE-2024-32473). Those that do, believe no
-// router's advertisements.
-func openInside(namespace *os.File, ipv6 bool) (s *netlink.Socket, err error) {
+// router's advertisements. If they are announced, they tell all others when
+// their MAC changes.
+func openInside(namespace *os.File, ipv6, announced bool) (s *netlink.Socket, err error) {
 	err = within(namespace, func() error {
 		if s, err = openRoute(); err != nil {
 			return err
+		}
+		if announced {
+			err := errors.Join(setting("ipv4/conf/default/arp_notify", "1"), without(setting("ipv6/conf/default/ndisc_notify", "1")))
+			if err != nil {
+				return err
+			}
 		}
 		if !ipv6 {
 			return without(setting("ipv6/conf/default/disable_ipv6", "1"))
@@ -78,6 +86,27 @@ func configure(s *netlink.Socket, e *Endpoint) error {
 		}
 	}
 	return unavailable(s.Do(r, nil), "set up "+e.Interface)
+}
+
+// announce has an endpoint tell who has learned another MAC for its address
+// (gratuitous ARP, RFC 5227; unsolicited advertisement, RFC 4861). The kernel
+// does so when the MAC is set, which it is to what it was. Before that it is
+// asked for the link's state, by which it finishes what it has put off: the
+// port of the bridge passes nothing on until then.
+func (e *Endpoint) announce(host, inside *netlink.Socket, mac net.HardwareAddr) error {
+	port, err := host.Index(e.Host)
+	if err != nil {
+		return unavailable(err, "look for "+e.Host)
+	}
+	linkKind(host, port)
+	index, err := inside.Index(e.Interface)
+	if err != nil {
+		return unavailable(err, "look for "+e.Interface)
+	}
+	r := &netlink.Request{}
+	r.Begin(unix.RTM_SETLINK, 0, link(index, 0, 0))
+	r.Attr(unix.IFLA_ADDRESS, mac)
+	return unavailable(inside.Do(r, nil), "announce the MAC of "+e.Interface)
 }
 
 // lead has the container's default routes lead to an endpoint.

@@ -195,6 +195,31 @@ func TestReusedAddress(t *testing.T) {
 	}
 }
 
+// Nor does it matter that it has another MAC now.
+func TestChosenMAC(t *testing.T) {
+	w := newWorld(t)
+	w.create(Options{Name: "net", IPv6: true, Subnets: []Subnet{{Prefix: netip.MustParsePrefix("fd00:1::/64")}}})
+	other := w.attach("other", nil, "net")
+	for i, mac := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "", "02:00:00:00:00:03"} {
+		name := fmt.Sprintf("g%d", i)
+		r, g := w.container(name)
+		wish := Wish{Network: "net", IPv4: netip.MustParseAddr("10.64.0.77"), IPv6: netip.MustParseAddr("fd00:1::77")}
+		wish.MAC, _ = net.ParseMAC(mac)
+		r.Wishes = []Wish{wish}
+		var err error
+		g.Attached, err = w.Attach(t.Context(), r)
+		w.must(err)
+		if mac != "" && g.Endpoints[0].MAC != mac {
+			t.Errorf("MAC %s, want %s", g.Endpoints[0].MAC, mac)
+		}
+		g.serve("tcp", 80, name)
+		other.reaches("tcp", "10.64.0.77:80", name+" "+other.ip())
+		other.reaches("tcp", "[fd00:1::77]:80", name+" "+other.ip6())
+		w.home.ping("10.64.0.77")
+		w.must(w.Release(g.dir))
+	}
+}
+
 // A flush of all rules by somebody is noticed by the next start, and put right
 // for all who live, or by Reload.
 func TestFlushedRules(t *testing.T) {
