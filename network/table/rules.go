@@ -114,7 +114,7 @@ func published() []rule {
 		{"published on an address", slices.Concat(ipv4(), key(16, 4, true), dnat4(ports4))},
 		{"published on all addresses", slices.Concat(ipv4(), toHost(), key(16, 4, false), dnat4(any4))},
 		{"published on an address", slices.Concat(ipv6(), key(24, 16, true), dnat6(ports6))},
-		{"published on all addresses", slices.Concat(ipv6(), toHost(), key(24, 16, false), dnat6(any6))},
+		{"published on all addresses", slices.Concat(ipv6(), notLoopback6(), toHost(), key(24, 16, false), dnat6(any6))},
 	}
 }
 
@@ -161,6 +161,12 @@ func destination(first byte) []expr { return firstByte(destinationAt, first) }
 
 func firstByte(at uint32, is byte) []expr {
 	return append(ipv4(), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, at, 1, reg(0)), cmp(unix.NFT_CMP_EQ, []byte{is}))
+}
+
+// notLoopback6 leaves out ::1: what has it as its source never leaves the host,
+// and the client would wait for an answer.
+func notLoopback6() []expr {
+	return []expr{payload(unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 16, reg(0)), cmp(unix.NFT_CMP_NEQ, []byte{15: 1})}
 }
 
 func toHost() []expr {
