@@ -219,3 +219,33 @@ func FuzzParseRoute(f *testing.F) {
 		}
 	})
 }
+
+// Of all who reserve a port at once, one gets it.
+func TestReserveOnce(t *testing.T) {
+	w := newWorld(t)
+	for _, protocol := range []string{"tcp", "udp"} {
+		for round := range 50 {
+			const many = 8
+			got := make(chan *reservation, many)
+			for range many {
+				go func() {
+					r, err := w.reserve([]Port{{Host: uint16(20000 + round), Container: 80, Protocol: protocol}}, true, false)
+					if err != nil {
+						r = nil
+					}
+					got <- r
+				}()
+			}
+			won := 0
+			for range many {
+				if r := <-got; r != nil {
+					won++
+					defer r.close()
+				}
+			}
+			if won != 1 {
+				t.Fatalf("port %d/%s is reserved %d times", 20000+round, protocol, won)
+			}
+		}
+	}
+}

@@ -138,8 +138,8 @@ func (m *Manager) reserveOne(r *reservation, p Port) error {
 }
 
 // bind binds a socket. To listen for a moment finds out whether anybody else
-// has the port; to take the permission for others to share it back after that
-// keeps them away.
+// has the port; to take the permission for others to share it back meanwhile
+// keeps them away afterwards.
 func bind(p Port) (fd int, err error) {
 	protocol := protocols[p.Protocol]
 	family := unix.AF_INET6
@@ -179,10 +179,10 @@ func bind(p Port) (fd int, err error) {
 	if err := unix.Listen(fd, 1); err != nil {
 		return -1, err
 	}
-	if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
 		return -1, err
 	}
-	return fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+	return fd, unix.Shutdown(fd, unix.SHUT_RD)
 }
 
 // swallow has a socket take nothing: the filter, classic BPF, keeps no byte of
