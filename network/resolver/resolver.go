@@ -43,8 +43,8 @@ type Server struct {
 
 	begun   time.Time
 	due     int64 // when the first thing is due, at the earliest; 0 for nothing
-	second  int64 // the one that is counted in
-	counted int   // datagrams of this second
+	window  int64 // the one that is counted in
+	counted int   // datagrams of this window
 	deaf    bool  // there were too many
 
 	queries []forwarded // that are being forwarded; nil before the first
@@ -209,25 +209,27 @@ func (s *Server) expire(now int64) {
 	}
 }
 
-// Limits of what is read from the container over UDP. Who asks faster is not
-// heard until the second is over: the kernel drops what does not fit into the
-// socket, and nobody has to work for it.
+// Limits of what is read from the container over UDP: 10,000 datagrams in a
+// second, which take a third of it. Who asks faster is not heard for the rest of
+// the window. What comes meanwhile waits in the socket, and the kernel drops what
+// does not fit there: nobody has to work for that.
 const (
-	maxBatch     = 32    // datagrams at a time
-	maxPerSecond = 10000 // datagrams
+	maxBatch     = 32          // datagrams at a time
+	window       = second / 20 // is counted in
+	maxPerWindow = 500         // datagrams
 )
 
 // receive answers datagrams.
 func (s *Server) receive() {
 	now := s.now()
-	if this := now / second; this != s.second {
-		s.second, s.counted = this, 0
+	if this := now / window; this != s.window {
+		s.window, s.counted = this, 0
 	}
 	for range maxBatch {
-		if s.counted++; s.counted > maxPerSecond {
+		if s.counted == maxPerWindow {
 			s.deaf = true
 			s.watch(s.packets, unix.EPOLL_CTL_MOD, 0, packetEvent, 0)
-			s.wake((s.second + 1) * second)
+			s.wake((s.window + 1) * window)
 			return
 		}
 		s.length = uint32(unsafe.Sizeof(s.from))
@@ -236,6 +238,7 @@ func (s *Server) receive() {
 		if errno != 0 {
 			return
 		}
+		s.counted++
 		if out := s.answer(s.mem.message, int(n), false); out != nil {
 			s.send(out)
 		} else if s.query.end > headerSize {
@@ -246,7 +249,7 @@ func (s *Server) receive() {
 
 // listen begins to hear datagrams again.
 func (s *Server) listen(now int64) {
-	if end := (s.second + 1) * second; now < end {
+	if end := (s.window + 1) * window; now < end {
 		s.wake(end)
 		return
 	}
