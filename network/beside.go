@@ -6,30 +6,54 @@ import (
 	"minict/network/table"
 )
 
-// besides has the rules of others let containers through. The tables of minict
-// can't: a packet has to pass all tables. Docker, for one, has what is
+// Others' rules have to let containers through too. The tables of minict can't
+// see to that: a packet has to pass all tables. Docker, for one, has what is
 // forwarded dropped, as far as its own rules don't accept it.
-//
-// It is called whenever rules have changed. What can't be put right is no reason
-// not to start; it is said when minict's own rules are made.
-func (m *Manager) besides(k kernel, say bool) {
+
+// admission is a rule that has to be in a chain of somebody else's.
+type admission struct {
+	place  table.Foreign
+	bridge string // the begin of its name
+}
+
+// lacking lists the rules that are not there, and the chains of which only their
+// owners can let containers through.
+func (m *Manager) lacking(k kernel) (list []admission, owned []table.Foreign, err error) {
 	places, owned, err := table.Dropping(k.rules)
-	if err != nil && say {
-		m.warn("the rules of others could not be read: they may keep containers from the outside", "error", err)
+	if err != nil || len(places) == 0 {
+		return nil, owned, err
 	}
 	names := m.chosenBridges()
 	for _, place := range places {
 		for _, name := range names {
-			if err := table.Admit(k.rules, place, name); err != nil && say {
-				m.warn("a chain drops what is forwarded, and takes no rule for containers: "+describe(place), "error", err)
+			there, err := table.Admitted(k.rules, place, name)
+			if err != nil {
+				return nil, owned, err
+			}
+			if !there {
+				list = append(list, admission{place, name})
 			}
 		}
 	}
-	for _, chain := range owned {
-		if !say {
-			break
+	return list, owned, nil
+}
+
+// admit adds what is lacking. What can't be put right is no reason not to
+// start; it is said, if that is wanted.
+func (m *Manager) admit(k kernel, say bool) {
+	list, owned, err := m.lacking(k)
+	if err != nil && say {
+		m.warn("the rules of others could not be read: they may keep containers from the outside", "error", err)
+	}
+	for _, a := range list {
+		if err := table.Admit(k.rules, a.place, a.bridge); err != nil && say {
+			m.warn("a chain drops what is forwarded, and takes no rule for containers: "+describe(a.place), "error", err)
 		}
-		m.warn("a chain drops what is forwarded, for containers too unless it accepts interfaces " + bridgePrefix + "*: " + describe(chain))
+	}
+	for _, chain := range owned {
+		if say {
+			m.warn("a chain drops what is forwarded, for containers too unless it accepts interfaces " + bridgePrefix + "*: " + describe(chain))
+		}
 	}
 }
 

@@ -211,6 +211,7 @@ func (m *Manager) Reload(ctx context.Context) error {
 	if err := m.makeRules(k); err != nil {
 		return err
 	}
+	m.admit(k, true)
 	var errs []error
 	for _, n := range all {
 		if len(m.holders(n.Name, m.Alive)) > 0 {

@@ -131,13 +131,13 @@ func last(p netip.Prefix) netip.Addr {
 // pools are where subnets come from that nobody has chosen, in this order:
 // private addresses (RFC 1918), at first where few others take theirs from.
 var pools = [...]struct {
-	from netip.Prefix
-	bits int // length of the prefixes that it is cut into
+	from string // parsed when it is needed: no start pays for it
+	bits int    // length of the prefixes that it is cut into
 }{
-	{netip.MustParsePrefix("10.63.0.0/16"), 16},
-	{netip.MustParsePrefix("10.64.0.0/12"), 20},
-	{netip.MustParsePrefix("172.16.0.0/12"), 20},
-	{netip.MustParsePrefix("192.168.0.0/16"), 24},
+	{"10.63.0.0/16", 16},
+	{"10.64.0.0/12", 20},
+	{"172.16.0.0/12", 20},
+	{"192.168.0.0/16", 24},
 }
 
 // choose gives a network the subnets that were not asked for, and looks at
@@ -200,7 +200,8 @@ func free(taken []netip.Prefix, first bool) (netip.Prefix, bool) {
 		from = pools[:]
 	}
 	for _, pool := range from {
-		for a := pool.from.Addr(); pool.from.Contains(a); {
+		whole := netip.MustParsePrefix(pool.from)
+		for a := whole.Addr(); whole.Contains(a); {
 			p := netip.PrefixFrom(a, pool.bits)
 			if !slices.ContainsFunc(taken, p.Overlaps) {
 				return p, true

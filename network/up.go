@@ -131,7 +131,9 @@ func (m *Manager) isRuled(k kernel) (bool, error) {
 	if err != nil || !whole {
 		return false, unavailable(err, "look at nftables")
 	}
-	m.besides(k, false)
+	if lacking, _, err := m.lacking(k); err != nil || len(lacking) > 0 {
+		return false, unavailable(err, "look at nftables")
+	}
 	return true, writeNote(m.generationPath(), strconv.Itoa(int(generation)))
 }
 
@@ -144,12 +146,8 @@ func (m *Manager) raise(ctx context.Context, k kernel, networks []*Network) erro
 		return err
 	}
 	defer lock.Close()
-	if ruled, err := m.isRuled(k); err != nil {
+	if err := m.rule(k); err != nil {
 		return err
-	} else if !ruled {
-		if err := m.makeRules(k); err != nil {
-			return err
-		}
 	}
 	for _, n := range networks {
 		// It may have been removed, or raised, in the meantime.
@@ -165,6 +163,27 @@ func (m *Manager) raise(ctx context.Context, k kernel, networks []*Network) erro
 		}
 	}
 	return nil
+}
+
+// rule makes the rules as they have to be, if they are not.
+func (m *Manager) rule(k kernel) error {
+	if ruled, err := m.isRuled(k); err != nil || ruled {
+		return err
+	}
+	whole, err := table.Whole(k.rules)
+	if err == nil && !whole {
+		err = m.makeRules(k)
+	}
+	if err != nil {
+		return unavailable(err, "look at nftables")
+	}
+	// What others do not let through, each start would try again.
+	m.admit(k, !whole)
+	generation, err := table.Generation(k.rules)
+	if err != nil {
+		return unavailable(err, "look at nftables")
+	}
+	return writeNote(m.generationPath(), strconv.Itoa(int(generation)))
 }
 
 // bringUp makes a network's bridge. The rules come first: a bridge without
@@ -314,7 +333,6 @@ func (m *Manager) makeRules(k kernel) error {
 	if err != nil {
 		return unavailable(err, "make the nftables table "+table.Name)
 	}
-	m.besides(k, true)
 	return nil
 }
 

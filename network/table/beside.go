@@ -87,13 +87,9 @@ func listChains(s *netlink.Socket) (all []hooked, err error) {
 }
 
 // Admit puts rules at the head of a chain that accept what comes from, or goes
-// to, a bridge whose name begins with a prefix, unless they are there. They are
-// of the form that the tools of iptables write and understand.
+// to, a bridge whose name begins with a prefix. They are of the form that the
+// tools of iptables write and understand.
 func Admit(s *netlink.Socket, c Foreign, prefix string) error {
-	count, err := admitted(s, c, prefix)
-	if err != nil || count >= 2 {
-		return err
-	}
 	return s.Do(netlink.Batch(func(r *netlink.Request) {
 		for _, key := range []uint32{unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME} {
 			r.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE, c.Family)
@@ -112,15 +108,15 @@ func admission(prefix string) string {
 	return "minict: containers on " + netlink.String([]byte(prefix))
 }
 
-// admitted counts the rules that Admit has put into a chain.
-func admitted(s *netlink.Socket, c Foreign, prefix string) (count int, err error) {
-	want := comment(admission(prefix))
-	err = eachRule(s, c, func(attrs []byte) {
+// Admitted says whether Admit has put its rules into a chain.
+func Admitted(s *netlink.Socket, c Foreign, prefix string) (bool, error) {
+	count, want := 0, comment(admission(prefix))
+	err := eachRule(s, c, func(attrs []byte) {
 		if slices.Equal(netlink.Find(attrs, unix.NFTA_RULE_USERDATA), want) {
 			count++
 		}
 	})
-	return count, err
+	return count >= 2, err
 }
 
 // eachRule gives each the attributes of a chain's rules, one after the other.
