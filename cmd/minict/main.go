@@ -18,14 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/cmd/minict/oci"
-	"minict/internal/sysmon"
+	_ "minict/internal/sysmon"
 )
 
 // version is set by the linker.
 var version = "devel"
 
 func main() {
-	sysmon.Slow()
 	growStack(len(os.Args))
 	unix.Umask(0o022) // modes are as they are written down, whoever calls
 	if args, ok := oci.Arguments(os.Args); ok {
