@@ -1,0 +1,169 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"minict/runtime/criu"
+)
+
+// CRIUOptions are what checkpoint and restore have in common.
+type CRIUOptions struct {
+	Program    string // CRIU
+	Images     string // directory, absolute
+	Work       string // directory of CRIU's log, absolute; "": the images'
+	CgroupMode string // of criu.CgroupModes
+
+	TCPEstablished, ExtUnixSk, ShellJob, FileLocks, AutoDedup, LazyPages, EmptyNetwork bool
+}
+
+// Names of files beside CRIU's images, and of its logs: runc has the same, and
+// engines look for them.
+const (
+	descriptorsFile = "descriptors.json"
+	dumpLog         = "dump.log"
+	restoreLog      = "restore.log"
+)
+
+// Where CRIU's own options are read from. It is runc's file: who has set up
+// CRIU for containers has done it there.
+const (
+	criuConfig     = "/etc/criu/runc.conf"
+	criuAnnotation = "org.criu.config"
+)
+
+// command is CRIU with these options.
+func (o *CRIUOptions) command(annotations map[string]string, log string, in *os.File) (*criu.Command, error) {
+	mode, ok := criu.CgroupModes[o.CgroupMode]
+	if !ok {
+		return nil, fmt.Errorf("cgroup mode %q is none of soft, full, strict and ignore", o.CgroupMode)
+	}
+	if o.Work == "" {
+		o.Work = o.Images
+	}
+	if err := os.MkdirAll(o.Work, 0o700); err != nil {
+		return nil, err
+	}
+	config, named := annotations[criuAnnotation]
+	if _, err := os.Stat(criuConfig); !named && err == nil {
+		config = criuConfig
+	}
+	// CRIU keeps what goes on in the network out with iptables, or without a
+	// program of another package.
+	_, err := exec.LookPath("iptables-restore")
+	return &criu.Command{
+		Program: o.Program, Images: o.Images, Work: o.Work, Stdin: in,
+		Options: criu.Options{
+			Log: log, ConfigFile: config, CgroupMode: mode, Notify: true, OrphanPtsMaster: true, NFT: err != nil,
+			TCPEstablished: o.TCPEstablished, ExtUnixSk: o.ExtUnixSk, ShellJob: o.ShellJob, FileLocks: o.FileLocks,
+			AutoDedup: o.AutoDedup, LazyPages: o.LazyPages, EmptyNetwork: o.EmptyNetwork,
+		},
+	}, nil
+}
+
+// external says whether a namespace is one that the container has joined and
+// CRIU leaves to whoever made it; the others that were joined it dumps, and
+// restores into what is joined again.
+var external = map[specs.LinuxNamespaceType]string{
+	specs.NetworkNamespace: "net", specs.PIDNamespace: "pid",
+}
+
+// joined are the others, by CRIU's words for them.
+var joined = map[specs.LinuxNamespaceType]string{
+	specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.UserNamespace: "user", specs.TimeNamespace: "time",
+}
+
+// namespaceKey is by what name CRIU knows an external namespace: runc's, so that
+// each can restore what the other has dumped.
+func namespaceKey(kind string) string { return "extRoot" + strings.ToUpper(kind[:1]) + kind[1:] + "NS" }
+
+// checkMounts refuses a container in somebody else's mount namespace.
+func checkMounts(spec *specs.Spec) error {
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.MountNamespace && ns.Path == "" {
+			return nil
+		}
+	}
+	return errors.New("a container without a mount namespace of its own can't be checkpointed: its mounts are not its own")
+}
+
+// streams name the standard streams of a process, as CRIU knows what comes from
+// outside: a pipe by its link, a file that is in none of the container's mounts
+// by its mount and inode.
+func streams(pid int, mounts []mountEntry) ([]string, error) {
+	var names []string
+	for fd := range 3 {
+		name, err := streamName(pid, fd, mounts)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // closed
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func streamName(pid, fd int, mounts []mountEntry) (string, error) {
+	path := fmt.Sprintf("/proc/%d/fd/%d", pid, fd)
+	link, err := os.Readlink(path)
+	if err != nil || !filepath.IsAbs(link) {
+		return link, err
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd))
+	if err != nil {
+		return "", err
+	}
+	mount := -1
+	for line := range strings.Lines(string(info)) {
+		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			mount, err = strconv.Atoi(strings.TrimSpace(id))
+		}
+	}
+	if err != nil || mount < 0 {
+		return "", fmt.Errorf("/proc/%d/fdinfo/%d is not as it was", pid, fd)
+	}
+	for _, m := range mounts {
+		if m.id == mount {
+			return link, nil
+		}
+	}
+	ino, err := inode(path)
+	return fmt.Sprintf("file[%x:%x]", mount, ino), err
+}
+
+// outside says whether a stream is to be given by whoever restores.
+func outside(name string) bool {
+	return strings.HasPrefix(name, "pipe:") || strings.HasPrefix(name, "file[")
+}
+
+func writeStreams(dir string, names []string) error {
+	data, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, descriptorsFile), data, 0o600)
+}
+
+func readStreams(dir string) (names []string, err error) {
+	const most = 1 << 16
+	path := filepath.Join(dir, descriptorsFile)
+	data, err := ReadBounded(path, most)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // dumped by somebody who does not write it
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &names)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return names, nil
+}
