@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Shown is a mount of a container: something of the host's that it is shown, or
@@ -16,6 +17,9 @@ type Shown struct {
 	// File says that only a file is of the host's: a directory there is the
 	// container's own, or no mount at all.
 	File bool
+	// Attr are the attributes that the mount is given, and All those that the
+	// mounts below are given too.
+	Attr, All unix.MountAttr
 }
 
 // ShownMounts are the mounts of a configuration: those that it names, and those
@@ -33,18 +37,22 @@ func ShownMounts(spec *specs.Spec, bundle string) ([]Shown, error) {
 		s := Shown{Destination: path.Join("/", m.Destination)}
 		if o.bind {
 			s.Source, s.Recursive = m.Source, o.recursive
+			s.Attr, s.All = unix.MountAttr{Attr_set: o.set, Attr_clr: o.clear}, unix.MountAttr{Attr_set: o.setAll, Attr_clr: o.clearAll}
 			if !path.IsAbs(m.Source) {
 				s.Source = path.Join(bundle, m.Source)
 			}
 		}
 		list = append(list, s)
 	}
-	for _, d := range allDevices(spec) { // bound where none can be made
-		p := path.Clean(d.Path)
-		list = append(list, Shown{Destination: p, Source: p, File: true})
+	if hasUserNamespace(spec) { // the nodes are bound: none can be made
+		for _, d := range allDevices(spec) {
+			p := path.Clean(d.Path)
+			list = append(list, Shown{Destination: p, Source: p, File: true})
+		}
 	}
 	for _, p := range spec.Linux.MaskedPaths {
-		list = append(list, Shown{Destination: path.Clean(p), Source: "/dev/null", File: true})
+		list = append(list, Shown{Destination: path.Clean(p), Source: "/dev/null", File: true,
+			Attr: unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}})
 	}
 	return list, nil
 }
@@ -59,4 +67,8 @@ func allDevices(spec *specs.Spec) []specs.LinuxDevice {
 		}
 	}
 	return all
+}
+
+func hasUserNamespace(spec *specs.Spec) bool {
+	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
 }

@@ -19,7 +19,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -177,6 +179,8 @@ func (s *session) startHere(path string) (err error) {
 	s.cmd = exec.Command(path, "swrk", fmt.Sprint(socket))
 	s.cmd.Dir, s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.Work, s.Stdin, s.said, s.said
 	s.cmd.ExtraFiles = append([]*os.File{theirs}, s.Files...)
+	// A restored job of the terminal's gets the session that CRIU is in.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: !s.ShellJob || s.kind != Restore}
 	// When we are gone it shall find out by an error, and tidy up.
 	signal.Ignore(unix.SIGPIPE)
 	defer signal.Reset(unix.SIGPIPE)
@@ -265,29 +269,28 @@ func retry(f func() error) error {
 	}
 }
 
-// failed makes the error of an answer that is none, or a bad one: in CRIU's own
-// words, which it sends, or has in its log, or wrote where it wrote before it
-// had one.
+// failed makes the error of an answer that is none, or a bad one: in the words of
+// CRIU's log, or of what it wrote where it wrote before it had one. Its answer
+// has the first error too, which may be about something that it only tried out.
 func (s *session) failed(r response, ended error) error {
-	e := &Error{Kind: s.kind, Text: r.text}
+	e := &Error{Kind: s.kind}
 	path := filepath.Join(s.Work, s.Log)
 	if log, err := os.Open(path); err == nil {
 		defer log.Close()
-		e.Log = path
-		if e.Text == "" {
-			e.Text = firstError(log)
-		}
+		e.Log, e.Text = path, errorsOf(log)
 	}
 	if _, err := s.said.Seek(0, io.SeekStart); e.Text == "" && err == nil {
-		e.Text = firstError(s.said)
+		e.Text = errorsOf(s.said)
 	}
-	if e.Text == "" && r.errno != 0 {
+	switch {
+	case e.Text != "":
+	case r.text != "":
+		e.Text = r.text
+	case r.errno != 0:
 		e.Text = unix.Errno(r.errno).Error()
-	}
-	if e.Text == "" && ended != nil {
+	case ended != nil:
 		e.Text = ended.Error()
-	}
-	if e.Text == "" {
+	default:
 		e.Text = "it does not say why"
 	}
 	e.Text = strings.Join(strings.Fields(e.Text), " ")
@@ -297,16 +300,34 @@ func (s *session) failed(r response, ended error) error {
 // maxLog is how much of a log is looked at.
 const maxLog = 16 << 20
 
-// firstError finds the first line with an error.
-func firstError(log io.Reader) string {
+// begins are what CRIU writes when it has looked at the machine, which may have
+// gone with errors that don't matter, and begins with what it is asked for.
+var begins = [][]byte{[]byte("Dumping processes (pid:"), []byte("Pre-dumping processes (pid:"), []byte("Reading image tree")}
+
+// errorsOf finds the errors in a log: the first one after the beginning, from
+// which the others follow, or all if it did not come so far.
+func errorsOf(log io.Reader) string {
 	data, err := io.ReadAll(io.LimitReader(log, maxLog))
 	if err != nil {
 		return ""
 	}
+	var found []string
+	begun := false
 	for line := range bytes.Lines(data) {
-		if at := bytes.Index(line, []byte("Error (")); at >= 0 {
-			return string(line[at:])
+		begin := func(word []byte) bool { return bytes.Contains(line, word) }
+		if !begun && slices.ContainsFunc(begins, begin) {
+			begun, found = true, nil
+		}
+		_, text, ok := bytes.Cut(line, []byte("Error ("))
+		if !ok {
+			continue
+		}
+		if _, said, ok := bytes.Cut(text, []byte("): ")); ok { // behind file and line
+			text = said
+		}
+		if found = append(found, string(bytes.TrimSpace(text))); begun {
+			break
 		}
 	}
-	return ""
+	return strings.Join(found, "; ")
 }

@@ -123,7 +123,7 @@ func (c *Container) dumpCommand(opt *CheckpointOptions) (*criu.Command, []string
 	if cmd.Mounts, err = toDump(list, c.first.pid, mounts); err != nil {
 		return nil, nil, err
 	}
-	names, err := streams(c.first.pid, mounts)
+	names, err := streams(c.first.pid, mounts, opt.ShellJob)
 	if err != nil {
 		return nil, nil, err
 	}

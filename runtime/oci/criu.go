@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"minict/runtime/criu"
 )
@@ -99,17 +100,20 @@ func checkMounts(spec *specs.Spec) error {
 // streams name the standard streams of a process, as CRIU knows what comes from
 // outside: a pipe by its link, a file that is in none of the container's mounts
 // by its mount and inode.
-func streams(pid int, mounts []mountEntry) ([]string, error) {
+func streams(pid int, mounts []mountEntry, job bool) ([]string, error) {
 	var names []string
 	for fd := range 3 {
 		name, err := streamName(pid, fd, mounts)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // closed
+		closed, terminal := errors.Is(err, fs.ErrNotExist), errors.Is(err, errTerminal)
+		if err != nil && !closed && !(terminal && job) {
 			return nil, err
 		}
 		names = append(names, name)
 	}
 	return names, nil
 }
+
+var errTerminal = errors.New("the container has streams on a terminal of the host's (--shell-job)")
 
 func streamName(pid, fd int, mounts []mountEntry) (string, error) {
 	path := fmt.Sprintf("/proc/%d/fd/%d", pid, fd)
@@ -135,13 +139,24 @@ func streamName(pid, fd int, mounts []mountEntry) (string, error) {
 			return link, nil
 		}
 	}
-	ino, err := inode(path)
-	return fmt.Sprintf("file[%x:%x]", mount, ino), err
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR && isTerminal(unix.Major(st.Rdev)) {
+		return fmt.Sprintf("tty[%x:%x]", st.Rdev, st.Dev), errTerminal
+	}
+	return fmt.Sprintf("file[%x:%x]", mount, st.Ino), nil
 }
+
+// isTerminal knows devices by their major number: consoles, and the slave sides
+// of pseudo-terminals (admin-guide/devices.txt of the kernel).
+func isTerminal(major uint32) bool { return major == 4 || major == 5 || major >= 136 && major <= 143 }
 
 // outside says whether a stream is to be given by whoever restores.
 func outside(name string) bool {
-	return strings.HasPrefix(name, "pipe:") || strings.HasPrefix(name, "file[")
+	kind, _, _ := strings.Cut(name, "[")
+	return kind == "pipe:" || kind == "file" || kind == "tty"
 }
 
 func writeStreams(dir string, names []string) error {

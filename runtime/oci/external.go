@@ -82,33 +82,81 @@ func toDump(list []runtime.Shown, pid int, mounts []mountEntry) ([]criu.Pair, er
 	return pairs, nil
 }
 
-// toRestore says where on the host these names are found.
-func toRestore(list []runtime.Shown) ([]criu.Pair, error) {
+// toRestore says where these names are found, when each of the list that is the
+// host's is bound at its place.
+func toRestore(list []runtime.Shown, place func(int) string) ([]criu.Pair, error) {
 	host, err := readMounts("self")
 	if err != nil {
 		return nil, err
 	}
 	var pairs []criu.Pair
-	for _, s := range list {
+	for i, s := range list {
 		if s.Source == "" {
 			continue
 		}
-		pairs = append(pairs, criu.Pair{Key: s.Destination, Value: s.Source})
-		if !s.Recursive {
+		pairs = append(pairs, criu.Pair{Key: s.Destination, Value: place(i)})
+		source, err := filepath.EvalSymlinks(s.Source)
+		if err != nil || !s.Recursive { // CRIU tells that it is not there, if it misses it
 			continue
-		}
-		source := s.Source
-		if real, err := filepath.EvalSymlinks(source); err == nil { // or CRIU tells that it is not there
-			source = real
 		}
 		for _, m := range host {
 			if m.at != source && below(m.at, source) {
-				pairs = append(pairs, criu.Pair{Key: s.Destination + strings.TrimPrefix(m.at, source), Value: m.at})
+				rest := strings.TrimPrefix(m.at, strings.TrimSuffix(source, "/"))
+				pairs = append(pairs, criu.Pair{Key: s.Destination + rest, Value: place(i) + rest})
 			}
 		}
 	}
 	slices.SortStableFunc(pairs, func(a, b criu.Pair) int { return strings.Compare(a.Key, b.Key) })
 	return slices.CompactFunc(pairs, func(a, b criu.Pair) bool { return a.Key == b.Key }), nil
+}
+
+// bindShown binds them there, with the attributes that they have in the
+// container: CRIU leaves those of a mount as they are that has the same
+// attributes as an earlier one of the same file system.
+func bindShown(list []runtime.Shown, place func(int) string) error {
+	for i, s := range list {
+		if s.Source == "" {
+			continue
+		}
+		info, err := os.Stat(s.Source)
+		if err != nil {
+			continue // see toRestore
+		}
+		if err = makePlace(place(i), info.IsDir()); err == nil {
+			err = bind(s, place(i))
+		}
+		if err != nil {
+			return fmt.Errorf("bind %s: %w", s.Source, err)
+		}
+	}
+	return nil
+}
+
+func makePlace(path string, dir bool) error {
+	if dir {
+		return os.Mkdir(path, 0o700)
+	}
+	return os.WriteFile(path, nil, 0o600)
+}
+
+func bind(s runtime.Shown, place string) error {
+	const empty = unix.AT_EMPTY_PATH
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if s.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, s.Source, flags)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	if err := unix.MountSetattr(tree, "", empty, &s.Attr); err != nil {
+		return os.NewSyscallError("mount_setattr", err)
+	}
+	if err := unix.MountSetattr(tree, "", empty|unix.AT_RECURSIVE, &s.All); err != nil {
+		return os.NewSyscallError("mount_setattr", err)
+	}
+	return os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, place, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
 func below(path, top string) bool {

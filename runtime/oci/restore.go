@@ -115,6 +115,7 @@ type restoration struct {
 	// to it.
 	entered bool
 	files   []*os.File // of namespaces, for CRIU
+	shown   []runtime.Shown
 }
 
 func (b *restoration) close() {
@@ -152,16 +153,15 @@ func (b *restoration) command() (*criu.Command, error) {
 	cmd.Root, cmd.RestoreSibling, cmd.EvasiveDevices = b.c.record.Rootfs, true, true
 	cmd.TCPClose, cmd.LSMProfile, cmd.LSMContext = opt.TCPClose, opt.LSMProfile, opt.LSMMount
 	cmd.CgroupRoots = b.cgroupRoots()
-	list, err := runtime.ShownMounts(spec, opt.Bundle)
-	if err != nil {
+	if b.shown, err = runtime.ShownMounts(spec, opt.Bundle); err != nil {
 		return nil, err
 	}
-	if cmd.Mounts, err = toRestore(list); err != nil {
+	if cmd.Mounts, err = toRestore(b.shown, b.place); err != nil {
 		return nil, err
 	}
 	if err := b.inherit(cmd); err != nil {
 		return nil, err
 	}
-	cmd.Furnish, cmd.Started, cmd.Notified = b.mountRoot, b.enterCgroup, b.notified
+	cmd.Furnish, cmd.Started, cmd.Notified = b.furnish, b.enterCgroup, b.notified
 	return cmd, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,9 +18,10 @@ import (
 	"minict/runtime/plan"
 )
 
-// mountRoot makes the root filesystem the mount that CRIU wants it to be, on its
-// own place. Nobody sees it but CRIU, with which it goes.
-func (b *restoration) mountRoot() error {
+// furnish makes the root filesystem the mount that CRIU wants it to be, on its
+// own place, and binds what the container is shown of the host. Nobody sees that
+// but CRIU, with which it goes; the container's directory has the places.
+func (b *restoration) furnish() error {
 	root := b.c.record.Rootfs
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return &os.PathError{Op: "bind", Path: root, Err: err}
@@ -27,8 +29,13 @@ func (b *restoration) mountRoot() error {
 	if err := unix.Mount("", root, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return &os.PathError{Op: "make private", Path: root, Err: err}
 	}
-	return nil
+	if err := unix.Mount("tmpfs", b.c.dir, "tmpfs", 0, "mode=700"); err != nil {
+		return &os.PathError{Op: "mount tmpfs on", Path: b.c.dir, Err: err}
+	}
+	return bindShown(b.shown, b.place)
 }
+
+func (b *restoration) place(i int) string { return filepath.Join(b.c.dir, strconv.Itoa(i)) }
 
 // inherit hands CRIU the standard streams that came from outside, and the
 // namespaces that are somebody else's.
