@@ -279,8 +279,8 @@ func (s *session) failed(r response, ended error) error {
 		defer log.Close()
 		e.Log, e.Text = path, errorsOf(log)
 	}
-	if _, err := s.said.Seek(0, io.SeekStart); e.Text == "" && err == nil {
-		e.Text = errorsOf(s.said)
+	if e.Text == "" {
+		e.Text = s.early()
 	}
 	switch {
 	case e.Text != "":
@@ -295,6 +295,20 @@ func (s *session) failed(r response, ended error) error {
 	}
 	e.Text = strings.Join(strings.Fields(e.Text), " ")
 	return e
+}
+
+// early is what CRIU wrote before it had a log: its errors, or the last line.
+func (s *session) early() string {
+	said := io.NewSectionReader(s.said, 0, maxLog)
+	if text := errorsOf(said); text != "" {
+		return text
+	}
+	data, err := io.ReadAll(io.NewSectionReader(s.said, 0, maxLog))
+	if err != nil {
+		return ""
+	}
+	data = bytes.TrimSpace(data)
+	return string(data[bytes.LastIndexByte(data, '\n')+1:])
 }
 
 // maxLog is how much of a log is looked at.

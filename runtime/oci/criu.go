@@ -58,17 +58,23 @@ func (o *CRIUOptions) command(annotations map[string]string, log string, in *os.
 	if _, err := os.Stat(criuConfig); !named && err == nil {
 		config = criuConfig
 	}
-	// CRIU keeps what goes on in the network out with iptables, or without a
-	// program of another package.
-	_, err := exec.LookPath("iptables-restore")
 	return &criu.Command{
 		Program: o.Program, Images: o.Images, Work: o.Work, Stdin: in,
 		Options: criu.Options{
-			Log: log, ConfigFile: config, CgroupMode: mode, Notify: true, OrphanPtsMaster: true, NFT: err != nil,
+			Log: log, ConfigFile: config, CgroupMode: mode, Notify: true, OrphanPtsMaster: true, NFT: o.withoutIptables(),
 			TCPEstablished: o.TCPEstablished, ExtUnixSk: o.ExtUnixSk, ShellJob: o.ShellJob, FileLocks: o.FileLocks,
 			AutoDedup: o.AutoDedup, LazyPages: o.LazyPages, EmptyNetwork: o.EmptyNetwork,
 		},
 	}, nil
+}
+
+// withoutIptables says whether CRIU holds the network up, while it dumps, with
+// its own nftables in place of the programs of iptables, which then need not be
+// there. With connections it does not: before CRIU 4.1 they would stay held up
+// when they are restored.
+func (o *CRIUOptions) withoutIptables() bool {
+	_, err := exec.LookPath("iptables-restore")
+	return err != nil && !o.TCPEstablished
 }
 
 // external says whether a namespace is one that the container has joined and

@@ -34,7 +34,7 @@ func TestCRIU(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"life", testLife}, {"memory first", testPreDump}, {"terminal", testTerminal}, {"user's terminal", testShellJob},
+		{"life", testLife}, {"memory first", testPreDump}, {"without iptables", testWithoutIptables}, {"terminal", testTerminal}, {"user's terminal", testShellJob},
 		{"streams", testStreams}, {"foreground", testForeground}, {"connections", testConnections}, {"locks", testLocks},
 		{"sockets", testSockets}, {"network", testNetwork}, {"mounts", testMounts}, {"paused", testPaused},
 		{"limits", testLimits}, {"cgroup modes", testCgroupModes}, {"user namespace", testUserNamespace},
@@ -169,6 +169,31 @@ func testPreDump(t *testing.T) {
 	h.criu(then, "restore", "--detach", "--bundle", bundle, "c")
 	defer h.stop("c")
 	h.counts("c", n)
+}
+
+// Where the programs of iptables are missing, CRIU needs none.
+func testWithoutIptables(t *testing.T) {
+	h := newHarness(t)
+	bundle, images, dir := h.bundle(spec(counter)), filepath.Join(h.dir, "images"), filepath.Join(h.dir, "bin")
+	h.must(os.Mkdir(dir, 0o755))
+	for _, program := range []string{"criu", "ip", "tar", "gzip"} {
+		path, err := exec.LookPath(program)
+		h.must(err)
+		h.must(os.Symlink(path, filepath.Join(dir, program)))
+	}
+	h.begin(bundle, "c")
+	for _, args := range [][]string{
+		{"checkpoint", "--image-path", images, "c"},
+		{"restore", "--image-path", images, "--detach", "--bundle", bundle, "c"},
+	} {
+		cmd := h.command(args...)
+		cmd.Env = []string{"PATH=" + dir}
+		if r := h.finish(cmd); r.code != 0 || r.stderr != "" {
+			t.Fatal(r)
+		}
+	}
+	defer h.stop("c")
+	h.counts("c", h.counts("c", 0))
 }
 
 // What is typed on the other side of the terminal arrives, before and after.

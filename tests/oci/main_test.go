@@ -31,7 +31,7 @@ var shared struct {
 // helper is a variable that makes this binary a program for a test.
 const helper = "MINICT_TEST_PROGRAM"
 
-var programs = map[string]func() error{"connect": connect, "lock": lock, "speak": speak}
+var programs = map[string]func() error{"criu": runFakeCRIU, "connect": connect, "lock": lock, "speak": speak}
 
 func TestMain(m *testing.M) {
 	if program := programs[os.Getenv(helper)]; program != nil {
