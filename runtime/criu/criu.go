@@ -314,13 +314,11 @@ func (s *session) early() string {
 // maxLog is how much of a log is looked at.
 const maxLog = 16 << 20
 
-// begins are what CRIU writes when it has looked at the machine, which may have
-// gone with errors that don't matter, and begins with what it is asked for.
-var begins = [][]byte{[]byte("Dumping processes (pid:"), []byte("Pre-dumping processes (pid:"), []byte("Reading image tree")}
-
-// errorsOf finds the errors in a log: the first one after the beginning, from
-// which the others follow, or all if it did not come so far.
+// errorsOf finds the errors in a log: the first one after CRIU has looked at the
+// machine, which may go with errors that don't matter, and begins with what it is
+// asked for; or all if it did not come so far.
 func errorsOf(log io.Reader) string {
+	begins := []string{"Dumping processes (pid:", "Pre-dumping processes (pid:", "Reading image tree"}
 	data, err := io.ReadAll(io.LimitReader(log, maxLog))
 	if err != nil {
 		return ""
@@ -328,7 +326,7 @@ func errorsOf(log io.Reader) string {
 	var found []string
 	begun := false
 	for line := range bytes.Lines(data) {
-		begin := func(word []byte) bool { return bytes.Contains(line, word) }
+		begin := func(words string) bool { return bytes.Contains(line, []byte(words)) }
 		if !begun && slices.ContainsFunc(begins, begin) {
 			begun, found = true, nil
 		}

@@ -12,11 +12,11 @@ import (
 // all are options none of which has its default.
 var all = Options{
 	Pid: 12, Root: "/root", Log: "log", ParentImages: "../parent", ConfigFile: "/config", FreezeCgroup: "/freezer",
-	LSMProfile: "apparmor:x", LSMContext: "context",
+	LSMProfile: "apparmor:x", LSMContext: "context", CgroupYard: "/yard",
 	LeaveRunning: true, ExtUnixSk: true, TCPEstablished: true, TCPSkipInFlight: true, TCPClose: true,
 	EvasiveDevices: true, ShellJob: true, FileLocks: true, LinkRemap: true, TrackMem: true, AutoDedup: true,
 	Notify: true, RestoreSibling: true, OrphanPtsMaster: true, LazyPages: true, EmptyNetwork: true, NFT: true,
-	StatusFD: 9, CgroupMode: CgroupModes["strict"], PageServer: PageServer{"10.0.0.1", 80},
+	StatusFD: 9, CgroupMode: Strict, PageServer: PageServer{"10.0.0.1", 80},
 	CgroupRoots: []CgroupRoot{{"memory", "/a"}, {"", "/b"}},
 	Mounts:      []Pair{{"/data", "/host"}, {"", ""}},
 	External:    []string{"net[1]:x", "file[1:2]"},
@@ -31,7 +31,7 @@ func TestRequestIsWhatCRIUReads(t *testing.T) {
 		ImagesDirFd: proto.Int32(7), WorkDirFd: proto.Int32(8), LogLevel: proto.Int32(4),
 		Pid: proto.Int32(12), Root: proto.String("/root"), LogFile: proto.String("log"), ParentImg: proto.String("../parent"),
 		ConfigFile: proto.String("/config"), FreezeCgroup: proto.String("/freezer"),
-		LsmProfile: proto.String("apparmor:x"), LsmMountContext: proto.String("context"),
+		LsmProfile: proto.String("apparmor:x"), LsmMountContext: proto.String("context"), CgroupYard: proto.String("/yard"),
 		LeaveRunning: yes, ExtUnixSk: yes, TcpEstablished: yes, TcpSkipInFlight: yes, TcpClose: yes,
 		EvasiveDevices: yes, ShellJob: yes, FileLocks: yes, LinkRemap: yes, TrackMem: yes, AutoDedup: yes,
 		NotifyScripts: yes, RstSibling: yes, OrphanPtsMaster: yes, LazyPages: yes,
@@ -67,9 +67,10 @@ func TestRequestIsWhatCRIUReads(t *testing.T) {
 			t.Errorf("answer %v: %v, %v", well, got, err)
 		}
 	}
-	for name, mode := range CgroupModes {
-		if rpc.CriuCgMode_name[int32(mode)] != strings.ToUpper(name) {
-			t.Errorf("mode %s is %s", name, rpc.CriuCgMode_name[int32(mode)])
+	for _, name := range []string{"ignore", "soft", "full", "strict"} {
+		mode, err := ParseCgroupMode(name)
+		if err != nil || rpc.CriuCgMode_name[int32(mode)] != strings.ToUpper(name) {
+			t.Errorf("mode %s is %s, %v", name, rpc.CriuCgMode_name[int32(mode)], err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package criu
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Kind is what is asked of CRIU: criu_req_type.
 type Kind int
@@ -24,6 +28,7 @@ type Options struct {
 	FreezeCgroup string // directory of the cgroup whose freezer stops the processes
 	LSMProfile   string
 	LSMContext   string // of mounts
+	CgroupYard   string // directory to mount cgroups in; else it makes one beside the log
 
 	LeaveRunning, ExtUnixSk, TCPEstablished, TCPSkipInFlight, TCPClose    bool
 	EvasiveDevices, ShellJob, FileLocks, LinkRemap, TrackMem, AutoDedup   bool
@@ -61,8 +66,28 @@ type Inherit struct {
 // CgroupMode says how much of cgroups is dumped and restored: criu_cg_mode.
 type CgroupMode int
 
-// CgroupModes are the modes by their names.
-var CgroupModes = map[string]CgroupMode{"ignore": 0, "soft": 3, "full": 4, "strict": 5}
+// The modes that engines know.
+const (
+	Ignore CgroupMode = 0
+	Soft   CgroupMode = 3
+	Full   CgroupMode = 4
+	Strict CgroupMode = 5
+)
+
+// ParseCgroupMode reads a mode's name.
+func ParseCgroupMode(s string) (CgroupMode, error) {
+	switch s {
+	case "ignore":
+		return Ignore, nil
+	case "soft":
+		return Soft, nil
+	case "full":
+		return Full, nil
+	case "strict":
+		return Strict, nil
+	}
+	return 0, fmt.Errorf("cgroup mode %q is none of soft, full, strict and ignore", s)
+}
 
 // nftables is the number of that criu_network_lock_method.
 const nftables = 2
@@ -105,7 +130,7 @@ func (o *Options) encode(images, work int) message {
 		m.flag(field, set)
 	}
 	for field, s := range map[uint64]string{
-		10: o.Log, 13: o.Root, 14: o.ParentImages, 44: o.FreezeCgroup, 51: o.ConfigFile, 53: o.LSMProfile, 63: o.LSMContext,
+		10: o.Log, 13: o.Root, 14: o.ParentImages, 44: o.FreezeCgroup, 51: o.ConfigFile, 53: o.LSMProfile, 60: o.CgroupYard, 63: o.LSMContext,
 	} {
 		m.text(field, s)
 	}

@@ -138,8 +138,8 @@ func (c *Container) dumpCommand(opt *CheckpointOptions) (*criu.Command, []string
 // dumpNamespaces names the namespaces that CRIU is not to dump.
 func (c *Container) dumpNamespaces(cmd *criu.Command, spec *specs.Spec) error {
 	for _, ns := range spec.Linux.Namespaces {
-		kind, ok := external[ns.Type]
-		if !ok || ns.Path == "" {
+		kind := externalKind(ns.Type)
+		if kind == "" || ns.Path == "" {
 			continue
 		}
 		ino, err := inode(fmt.Sprintf("/proc/%d/ns/%s", c.first.pid, kind))

@@ -22,7 +22,7 @@ type CRIUOptions struct {
 	Program    string // CRIU
 	Images     string // directory, absolute
 	Work       string // directory of CRIU's log, absolute; "": the images'
-	CgroupMode string // of criu.CgroupModes
+	CgroupMode criu.CgroupMode
 
 	TCPEstablished, ExtUnixSk, ShellJob, FileLocks, AutoDedup, LazyPages, EmptyNetwork bool
 }
@@ -44,10 +44,6 @@ const (
 
 // command is CRIU with these options.
 func (o *CRIUOptions) command(annotations map[string]string, log string, in *os.File) (*criu.Command, error) {
-	mode, ok := criu.CgroupModes[o.CgroupMode]
-	if !ok {
-		return nil, fmt.Errorf("cgroup mode %q is none of soft, full, strict and ignore", o.CgroupMode)
-	}
 	if o.Work == "" {
 		o.Work = o.Images
 	}
@@ -61,7 +57,7 @@ func (o *CRIUOptions) command(annotations map[string]string, log string, in *os.
 	return &criu.Command{
 		Program: o.Program, Images: o.Images, Work: o.Work, Stdin: in,
 		Options: criu.Options{
-			Log: log, ConfigFile: config, CgroupMode: mode, Notify: true, OrphanPtsMaster: true, NFT: o.withoutIptables(),
+			Log: log, ConfigFile: config, CgroupMode: o.CgroupMode, Notify: true, OrphanPtsMaster: true, NFT: o.withoutIptables(),
 			TCPEstablished: o.TCPEstablished, ExtUnixSk: o.ExtUnixSk, ShellJob: o.ShellJob, FileLocks: o.FileLocks,
 			AutoDedup: o.AutoDedup, LazyPages: o.LazyPages, EmptyNetwork: o.EmptyNetwork,
 		},
@@ -77,16 +73,26 @@ func (o *CRIUOptions) withoutIptables() bool {
 	return err != nil && !o.TCPEstablished
 }
 
-// external says whether a namespace is one that the container has joined and
-// CRIU leaves to whoever made it; the others that were joined it dumps, and
-// restores into what is joined again.
-var external = map[specs.LinuxNamespaceType]string{
-	specs.NetworkNamespace: "net", specs.PIDNamespace: "pid",
+// externalKind says whether CRIU leaves a namespace that the container has joined
+// to whoever made it, and what CRIU calls it.
+func externalKind(t specs.LinuxNamespaceType) string {
+	switch t {
+	case specs.NetworkNamespace:
+		return "net"
+	case specs.PIDNamespace:
+		return "pid"
+	}
+	return ""
 }
 
-// joined are the others, by CRIU's words for them.
-var joined = map[specs.LinuxNamespaceType]string{
-	specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.UserNamespace: "user", specs.TimeNamespace: "time",
+// joinedKind is for the others that it can join: what is in them it dumps, and
+// restores what it dumped into what it joins.
+func joinedKind(t specs.LinuxNamespaceType) string {
+	switch t {
+	case specs.IPCNamespace, specs.UTSNamespace, specs.UserNamespace, specs.TimeNamespace:
+		return string(t) // CRIU's words are the same
+	}
+	return ""
 }
 
 // namespaceKey is by what name CRIU knows an external namespace: runc's, so that

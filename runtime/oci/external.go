@@ -21,14 +21,13 @@ type mountEntry struct {
 	at   string
 }
 
-var mountEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
 func readMounts(process string) ([]mountEntry, error) {
 	path := "/proc/" + process + "/mountinfo"
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
+	escapes := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	var list []mountEntry
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
@@ -39,7 +38,7 @@ func readMounts(process string) ([]mountEntry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q is not a mount", path, line)
 		}
-		list = append(list, mountEntry{id, mountEscapes.Replace(f[3]), mountEscapes.Replace(f[4])})
+		list = append(list, mountEntry{id, escapes.Replace(f[3]), escapes.Replace(f[4])})
 	}
 	return list, nil
 }

@@ -152,7 +152,7 @@ func (b *restoration) command() (*criu.Command, error) {
 	}
 	cmd.Root, cmd.RestoreSibling, cmd.EvasiveDevices = b.c.record.Rootfs, true, true
 	cmd.TCPClose, cmd.LSMProfile, cmd.LSMContext = opt.TCPClose, opt.LSMProfile, opt.LSMMount
-	cmd.CgroupRoots = b.cgroupRoots()
+	cmd.CgroupRoots, cmd.CgroupYard = b.cgroupRoots(), b.yard()
 	if b.shown, err = runtime.ShownMounts(spec, opt.Bundle); err != nil {
 		return nil, err
 	}

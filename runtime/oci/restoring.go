@@ -32,8 +32,14 @@ func (b *restoration) furnish() error {
 	if err := unix.Mount("tmpfs", b.c.dir, "tmpfs", 0, "mode=700"); err != nil {
 		return &os.PathError{Op: "mount tmpfs on", Path: b.c.dir, Err: err}
 	}
+	if err := os.Mkdir(b.yard(), 0o700); err != nil {
+		return err
+	}
 	return bindShown(b.shown, b.place)
 }
+
+// yard is where CRIU mounts cgroups.
+func (b *restoration) yard() string { return filepath.Join(b.c.dir, "cgroups") }
 
 func (b *restoration) place(i int) string { return filepath.Join(b.c.dir, strconv.Itoa(i)) }
 
@@ -58,10 +64,10 @@ func (b *restoration) inherit(cmd *criu.Command) error {
 		if ns.Path == "" {
 			continue
 		}
-		if kind, ok := joined[ns.Type]; ok {
+		if kind := joinedKind(ns.Type); kind != "" {
 			cmd.Join = append(cmd.Join, criu.Pair{Key: kind, Value: ns.Path})
 		}
-		if kind, ok := external[ns.Type]; ok {
+		if kind := externalKind(ns.Type); kind != "" {
 			f, err := os.Open(ns.Path)
 			if err != nil {
 				return fmt.Errorf("%s namespace: %w", ns.Type, err)
@@ -98,7 +104,7 @@ func (b *restoration) cgroupRoots() []criu.CgroupRoot {
 // limitedByImages says that the limits are those of the images, and not of the
 // configuration.
 func (b *restoration) limitedByImages() bool {
-	return b.opt.CgroupMode == "full" || b.opt.CgroupMode == "strict"
+	return b.opt.CgroupMode == criu.Full || b.opt.CgroupMode == criu.Strict
 }
 
 // limits are those of the configuration that CRIU does not restore: the device
@@ -112,7 +118,9 @@ func (b *restoration) limits() *specs.LinuxResources {
 }
 
 // unlimited is what CRIU may use: it tries out devices of the host.
-var unlimited = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
+func unlimited() *specs.LinuxResources {
+	return &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
+}
 
 // enterCgroup makes the container's cgroup around CRIU, so that whatever becomes
 // of it, all that it has restored can be found. The limits are not for CRIU: they
@@ -120,11 +128,11 @@ var unlimited = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow:
 // must be none.
 func (b *restoration) enterCgroup(pid int) error {
 	c := b.c
-	if c.record.Cgroup == "" || b.opt.CgroupMode == "strict" {
+	if c.record.Cgroup == "" || b.opt.CgroupMode == criu.Strict {
 		return nil
 	}
 	if c.record.Scope != nil {
-		if err := c.enterScope(pid, unlimited); err != nil {
+		if err := c.enterScope(pid, unlimited()); err != nil {
 			return err
 		}
 		b.entered = true
@@ -146,7 +154,7 @@ func (c *Container) markRestoring() error {
 
 func (b *restoration) makeCgroup() error {
 	var builder plan.Builder
-	if _, err := b.host.Cgroup.Plan(&builder, b.c.record.Cgroup, unlimited, engine); err != nil {
+	if _, err := b.host.Cgroup.Plan(&builder, b.c.record.Cgroup, unlimited(), engine); err != nil {
 		return err
 	}
 	if err := builder.Err(); err != nil {

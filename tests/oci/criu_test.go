@@ -38,7 +38,7 @@ func TestCRIU(t *testing.T) {
 		{"streams", testStreams}, {"foreground", testForeground}, {"connections", testConnections}, {"locks", testLocks},
 		{"sockets", testSockets}, {"network", testNetwork}, {"mounts", testMounts}, {"paused", testPaused},
 		{"limits", testLimits}, {"cgroup modes", testCgroupModes}, {"user namespace", testUserNamespace},
-		{"hooks", testHooks}, {"bad images", testBadImages}, {"failed", testFailed},
+		{"hooks", testHooks}, {"bad images", testBadImages}, {"killed", testKilled}, {"failed", testFailed},
 	} {
 		t.Run(test.name, test.run)
 	}
@@ -371,4 +371,38 @@ func testFailed(t *testing.T) {
 	h.fails(1, []string{"CRIU could not dump: ", "onnected TCP socket", "(its log is "}, "checkpoint", "--image-path", images, "c")
 	h.is("c", "running")
 	h.counts("c", h.counts("c", 0))
+}
+
+// A checkpoint and a restore that are killed are undone by CRIU, which finds
+// nobody to tell any more, or by delete.
+func testKilled(t *testing.T) {
+	h := newHarness(t)
+	bundle, images := h.bundle(spec(counter)), filepath.Join(h.dir, "images")
+	h.begin(bundle, "c")
+	killAt := func(log string, args ...string) {
+		t.Helper()
+		cmd := h.command(args...)
+		h.must(cmd.Start())
+		for end := time.Now().Add(patience); content(log) == ""; {
+			if time.Now().After(end) {
+				t.Fatalf("%v: no %s", args, log)
+			}
+		}
+		h.must(cmd.Process.Kill())
+		cmd.Wait()
+	}
+	killAt(images+"/dump.log", "checkpoint", "--image-path", images, "c")
+	h.counts("c", h.counts("c", 0))
+	h.is("c", "running")
+	h.criu(images, "checkpoint", "c")
+	killAt(images+"/restore.log", "restore", "--detach", "--image-path", images, "--bundle", bundle, "c")
+	h.prints("", "delete", "--force", "c")
+	h.criu(images, "restore", "--detach", "--bundle", bundle, "c")
+	h.counts("c", h.counts("c", 0))
+	h.stop("c")
+	for _, pattern := range []string{"/tmp/.criu*", images + "/.criu*"} {
+		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
+			t.Errorf("left: %q, %v", left, err)
+		}
+	}
 }

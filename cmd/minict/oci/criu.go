@@ -5,13 +5,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"minict/runtime/criu"
 	containers "minict/runtime/oci"
 )
 
 // criuFlags are the flags of both checkpoint and restore.
 type criuFlags struct {
 	containers.CRIUOptions
-	images, work, emptyNamespace string
+	images, work, mode, emptyNamespace string
 }
 
 func (c *criuFlags) register(f *flags) {
@@ -23,7 +24,7 @@ func (c *criuFlags) register(f *flags) {
 	f.bool(&c.FileLocks, "file-locks", "", "also locks on files")
 	f.bool(&c.LazyPages, "lazy-pages", "", "bring memory back when it is used")
 	f.bool(&c.AutoDedup, "auto-dedup", "", "keep memory once that earlier images have too")
-	f.text(&c.CgroupMode, "manage-cgroups-mode", "", "soft", "`mode`: soft (default), full, strict or ignore")
+	f.text(&c.mode, "manage-cgroups-mode", "", "soft", "`mode`: soft (default), full, strict or ignore")
 	f.text(&c.emptyNamespace, "empty-ns", "", "", "`namespace` that is left empty: network")
 }
 
@@ -31,6 +32,9 @@ func (c *criuFlags) register(f *flags) {
 func (c *criuFlags) options(program string) (opt containers.CRIUOptions, err error) {
 	opt = c.CRIUOptions
 	opt.Program = program
+	if opt.CgroupMode, err = criu.ParseCgroupMode(c.mode); err != nil {
+		return opt, fmt.Errorf("--manage-cgroups-mode: %w", err)
+	}
 	switch c.emptyNamespace {
 	case "":
 	case "network":
