@@ -46,7 +46,7 @@ func (c *Container) Checkpoint(opt CheckpointOptions) error {
 	if status != specs.StateRunning && status != statusPaused {
 		return fmt.Errorf("cannot checkpoint a container that is %s", status)
 	}
-	cmd, names, err := c.dumpCommand(&opt)
+	cmd, err := c.dumpCommand(&opt)
 	if err != nil {
 		return err
 	}
@@ -57,13 +57,7 @@ func (c *Container) Checkpoint(opt CheckpointOptions) error {
 	if _, err := cmd.Do(kind); err != nil {
 		return errors.Join(err, c.goOn(pidfd, status))
 	}
-	if opt.PreDump {
-		return nil
-	}
-	if err := writeStreams(opt.Images, names); err != nil {
-		return err
-	}
-	if opt.LeaveRunning {
+	if opt.PreDump || opt.LeaveRunning {
 		return nil
 	}
 	if err := c.destroy(); err != nil {
@@ -81,25 +75,24 @@ func (c *Container) goOn(pidfd int, before Status) error {
 	return c.Resume()
 }
 
-// dumpCommand is CRIU as it dumps this container, with the names of its standard
-// streams.
-func (c *Container) dumpCommand(opt *CheckpointOptions) (*criu.Command, []string, error) {
+// dumpCommand is CRIU as it dumps this container.
+func (c *Container) dumpCommand(opt *CheckpointOptions) (*criu.Command, error) {
 	spec, err := c.Config()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := checkMounts(spec); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := os.MkdirAll(opt.Images, 0o700); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := opt.checkParent(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	cmd, err := opt.command(c.record.Annotations, dumpLog, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	cmd.Pid, cmd.Root = c.first.pid, c.record.Rootfs
 	cmd.LeaveRunning, cmd.TCPSkipInFlight, cmd.LinkRemap = opt.LeaveRunning, opt.TCPSkipInFlight, opt.LinkRemap
@@ -110,29 +103,37 @@ func (c *Container) dumpCommand(opt *CheckpointOptions) (*criu.Command, []string
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return cmd, c.dumpOutside(cmd, spec, opt)
+}
+
+// dumpOutside names what comes from outside: CRIU is not to dump it.
+func (c *Container) dumpOutside(cmd *criu.Command, spec *specs.Spec, opt *CheckpointOptions) error {
 	mounts, err := readMounts(fmt.Sprint(c.first.pid))
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	list, err := runtime.ShownMounts(spec, c.record.Bundle)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if cmd.Mounts, err = toDump(list, c.first.pid, mounts); err != nil {
-		return nil, nil, err
+		return err
 	}
 	names, err := streams(c.first.pid, mounts, opt.ShellJob)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	for _, name := range names {
 		if outside(name) {
 			cmd.External = append(cmd.External, name)
 		}
 	}
-	return cmd, names, c.dumpNamespaces(cmd, spec)
+	if err := writeStreams(opt.Images, names); err != nil {
+		return err
+	}
+	return c.dumpNamespaces(cmd, spec)
 }
 
 // dumpNamespaces names the namespaces that CRIU is not to dump.

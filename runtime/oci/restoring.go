@@ -56,6 +56,9 @@ func (b *restoration) inherit(cmd *criu.Command) error {
 	}
 	streams := []*os.File{b.opt.In, b.opt.Out, b.opt.Err}
 	for i, name := range names[:min(len(names), len(streams))] {
+		if strings.HasPrefix(name, "tty[") && !b.opt.ShellJob {
+			return errTerminal
+		}
 		if outside(name) && !slices.Contains(names[:i], name) {
 			give(name, streams[i])
 		}

@@ -38,7 +38,7 @@ func TestCRIU(t *testing.T) {
 		{"streams", testStreams}, {"foreground", testForeground}, {"connections", testConnections}, {"locks", testLocks},
 		{"sockets", testSockets}, {"network", testNetwork}, {"mounts", testMounts}, {"paused", testPaused},
 		{"limits", testLimits}, {"cgroup modes", testCgroupModes}, {"user namespace", testUserNamespace},
-		{"hooks", testHooks}, {"bad images", testBadImages}, {"killed", testKilled}, {"failed", testFailed},
+		{"hooks", testHooks}, {"bad images", testBadImages}, {"killed", testKilled}, {"overlay", testOverlay}, {"pages", testPages}, {"lazy", testLazy}, {"joined later", testExec}, {"failed", testFailed},
 	} {
 		t.Run(test.name, test.run)
 	}
@@ -244,6 +244,7 @@ func testShellJob(t *testing.T) {
 			h.fails(1, []string{"--shell-job"}, "checkpoint", "--image-path", images, "c")
 			h.is("c", "running")
 			h.criu(images, "checkpoint", "--shell-job", "c")
+			h.fails(1, []string{"--shell-job"}, "restore", "--detach", "--bundle", bundle, "--image-path", images, "c")
 		}
 	}
 	h.stop("c")

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -351,4 +352,112 @@ func testCgroupModes(t *testing.T) {
 		h.counts("c", h.counts("c", 0))
 	}
 	h.stop("c")
+}
+
+// The root filesystem of engines is an overlay.
+func testOverlay(t *testing.T) {
+	h := newHarness(t)
+	merged, upper, work := filepath.Join(h.dir, "merged"), filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work")
+	for _, dir := range []string{merged, upper, work} {
+		h.must(os.Mkdir(dir, 0o755))
+	}
+	h.must(unix.Mount("overlay", merged, "overlay", 0, "lowerdir="+shared.rootfs+",upperdir="+upper+",workdir="+work))
+	defer unix.Unmount(merged, unix.MNT_DETACH)
+	s := spec("exec 8>/root/file; " + counter)
+	s.Root.Path = merged
+	bundle, images := h.bundle(s), filepath.Join(h.dir, "images")
+	h.begin(bundle, "c")
+	h.criu(images, "checkpoint", "c")
+	h.criu(images, "restore", "--detach", "--bundle", bundle, "c")
+	defer h.stop("c")
+	h.counts("c", h.counts("c", 0))
+	if info, err := os.Stat(filepath.Join(upper, "root/file")); err != nil || info.Size() != 0 {
+		t.Error(info, err)
+	}
+}
+
+// The memory can go to a server of CRIU's.
+func testPages(t *testing.T) {
+	h := newHarness(t)
+	bundle, images := h.bundle(spec(counter)), filepath.Join(h.dir, "images")
+	h.must(os.Mkdir(images, 0o755))
+	h.begin(bundle, "c")
+	server := exec.Command("criu", "page-server", "--images-dir", images, "--address", "127.0.0.1", "--port", "4001")
+	h.must(server.Start())
+	h.listens(4001)
+	h.criu(filepath.Join(h.dir, "here"), "checkpoint", "--page-server", "127.0.0.1:4001", "c")
+	h.must(server.Wait())
+	if pages, err := filepath.Glob(filepath.Join(h.dir, "here", "pages-*")); err != nil || len(pages) > 0 {
+		t.Errorf("memory is here: %q, %v", pages, err)
+	}
+	h.must(os.CopyFS(images, os.DirFS(filepath.Join(h.dir, "here"))))
+	h.criu(images, "restore", "--detach", "--bundle", bundle, "c")
+	defer h.stop("c")
+	h.counts("c", h.counts("c", 0))
+}
+
+// listens waits until somebody listens on a TCP port.
+func (h *harness) listens(port int) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); !strings.Contains(content("/proc/net/tcp"), fmt.Sprintf(":%04X 00000000:0000 0A", port)); {
+		if time.Now().After(end) {
+			h.t.Fatalf("nobody listens on %d", port)
+		}
+	}
+}
+
+// Restored first, the memory comes when it is needed.
+func testLazy(t *testing.T) {
+	h := newHarness(t)
+	bundle, images, work := h.bundle(spec(counter)), filepath.Join(h.dir, "images"), filepath.Join(h.dir, "work")
+	h.begin(bundle, "c")
+	ready, told, err := os.Pipe()
+	h.must(err)
+	defer ready.Close()
+	dump := h.command("checkpoint", "--image-path", images, "--lazy-pages", "--page-server", "127.0.0.1:4002", "--status-fd", "3", "c")
+	dump.ExtraFiles = []*os.File{told}
+	h.must(dump.Start())
+	told.Close()
+	h.must(ready.SetReadDeadline(time.Now().Add(patience)))
+	if n, err := ready.Read(make([]byte, 1)); n != 1 {
+		t.Fatal(err, content(images+"/dump.log"))
+	}
+	h.must(os.Mkdir(work, 0o755))
+	lazy := exec.Command("criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", "4002", "--images-dir", images, "--work-dir", work)
+	h.must(lazy.Start())
+	for end := time.Now().Add(patience); ; {
+		if _, err := os.Stat(filepath.Join(work, "lazy-pages.socket")); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	h.criu(images, "restore", "--lazy-pages", "--work-path", work, "--detach", "--bundle", bundle, "d")
+	defer h.stop("d")
+	h.counts("d", h.counts("d", 0))
+	h.must(lazy.Wait())
+	h.must(dump.Wait())
+	h.fails(1, []string{"does not exist"}, "state", "c")
+}
+
+// A process that was executed in the container is no child of its first one, and
+// not in the images: left running it goes on, and otherwise ends.
+func testExec(t *testing.T) {
+	h := newHarness(t)
+	bundle, images, file := h.bundle(spec(counter)), filepath.Join(h.dir, "images"), filepath.Join(h.dir, "pid")
+	h.begin(bundle, "c")
+	h.prints("", "exec", "--detach", "--pid-file", file, "c", "sleep", "1000")
+	pid, err := strconv.Atoi(content(file))
+	h.must(err)
+	h.criu(images, "checkpoint", "--leave-running", "c")
+	if stat := content("/proc/" + content(file) + "/stat"); !strings.Contains(stat, ") S ") {
+		t.Errorf("it does not sleep: %q", stat)
+	}
+	h.criu(images, "checkpoint", "c")
+	h.ended(pid)
+	h.criu(images, "restore", "--detach", "--bundle", bundle, "c")
+	defer h.stop("c")
+	if out := h.ok("exec", "c", "ps"); strings.Contains(out, "sleep 1000") {
+		t.Errorf("it is restored: %s", out)
+	}
 }
