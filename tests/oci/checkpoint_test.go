@@ -295,3 +295,22 @@ func TestRestoreIsKilled(t *testing.T) {
 		}
 	}
 }
+
+// A signal does not wait for CRIU: who restores ends, and so does CRIU.
+func TestRestoreIsInterrupted(t *testing.T) {
+	h := newHarness(t)
+	fake, args := h.restoreArgs("hang early", h.bundle(spec("true")), "c")
+	cmd := h.command(args...)
+	h.must(cmd.Start())
+	for end := time.Now().Add(patience); content(filepath.Join(filepath.Dir(fake), "pid")) == ""; {
+		if time.Now().After(end) {
+			t.Fatal("nothing is restored")
+		}
+	}
+	h.must(cmd.Process.Signal(unix.SIGTERM))
+	cmd.Wait()
+	if code := exitCode(cmd); code != 128+int(unix.SIGTERM) {
+		t.Errorf("exit code %d", code)
+	}
+	h.stop("c")
+}

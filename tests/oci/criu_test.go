@@ -216,13 +216,24 @@ func testTerminal(t *testing.T) {
 	h.criu(images, "checkpoint", "c")
 	h.fails(1, []string{"--console-socket"}, "restore", "--detach", "--bundle", bundle, "--image-path", images, "c")
 	h.criu(images, "restore", "--detach", "--bundle", bundle, "--console-socket", path, "c")
-	defer h.stop("c")
 	second, name := h.received(l)
 	defer second.Close()
 	if name == "" {
 		t.Error("no name came with the terminal")
 	}
 	say(second, "two")
+
+	// Restored by a command that stays, it is on the terminal of that.
+	h.criu(images, "checkpoint", "c")
+	ours, slave := h.pty()
+	cmd := h.on(slave, "restore", "--bundle", bundle, "--image-path", images, "e")
+	_, err := ours.WriteString("three\r")
+	h.must(err)
+	if got := h.screen(ours, "40 90\r\n"); !strings.Contains(got, "got three\r\n40 90\r\n") {
+		t.Errorf("screen %q", got)
+	}
+	h.stop("e")
+	cmd.Wait()
 }
 
 // A container that has its streams on the terminal of who created it.

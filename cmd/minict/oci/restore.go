@@ -96,6 +96,12 @@ func (a *app) restoreForeground(c *restoreFlags, id string) error {
 		}
 	}
 	c.opt.Terminal = fg.takeTerminal
+	// Until then a signal ends this process, and CRIU undoes what it has done.
+	tell := c.opt.Created
+	c.opt.Created = func(pid, pidfd int) error {
+		fg.catch()
+		return tell(pid, pidfd)
+	}
 	_, pid, pidfd, err := r.Restore(id, c.opt)
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 		return err
 	}
 	fg := newForeground(a.Streams)
+	fg.catch()
 	defer fg.close()
 	streams, err := fg.streams()
 	if err != nil {
