@@ -110,7 +110,8 @@ type restoration struct {
 	spec  *specs.Spec
 	host  runtime.Host
 	opt   *RestoreOptions
-	pidfd int // of the first process, as soon as there is one
+	pid   int // the first process, as soon as there is one
+	pidfd int
 	// entered says that the cgroup is this container's: who is in it belongs
 	// to it.
 	entered bool
@@ -128,8 +129,9 @@ func (b *restoration) close() {
 // if others may have told of its begin.
 func (b *restoration) abandon(err error) error {
 	if b.pidfd >= 0 {
+		unix.PidfdSendSignal(b.pidfd, unix.SIGKILL, nil, 0)
 		unix.Close(b.pidfd)
-		return errors.Join(err, b.c.undo(b.c.first.pid))
+		return errors.Join(err, b.c.undo(b.pid))
 	}
 	if !b.entered {
 		return err

@@ -2,7 +2,9 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,8 +133,11 @@ func unlimited() *specs.LinuxResources {
 // must be none.
 func (b *restoration) enterCgroup(pid int) error {
 	c := b.c
-	if c.record.Cgroup == "" || b.opt.CgroupMode == criu.Strict {
+	if c.record.Cgroup == "" {
 		return nil
+	}
+	if b.opt.CgroupMode == criu.Strict {
+		return b.leaveCgroup()
 	}
 	if c.record.Scope != nil {
 		if err := c.enterScope(pid, unlimited()); err != nil {
@@ -149,6 +154,19 @@ func (b *restoration) enterCgroup(pid int) error {
 		return err
 	}
 	return c.inCgroup(func(_ context.Context, g *cgroup.Cgroup) error { return g.Add(pid) })
+}
+
+// leaveCgroup leaves the cgroup to CRIU.
+func (b *restoration) leaveCgroup() error {
+	group, err := b.c.cgroup()
+	if err == nil {
+		return errors.Join(fmt.Errorf("the cgroup mode is strict, and cgroup %s exists", b.c.record.Cgroup), group.Close())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	b.entered = true
+	return b.c.markRestoring()
 }
 
 func (c *Container) markRestoring() error {
@@ -200,6 +218,7 @@ func (b *restoration) namespaces(pid int) (err error) {
 		b.pidfd = -1
 		return os.NewSyscallError("pidfd_open", err)
 	}
+	b.pid = pid
 	return b.c.createRuntime(&launch.Child{Pid: pid, Pidfd: b.pidfd, Sent: -1}, b.spec, b.host)
 }
 

@@ -314,3 +314,19 @@ func TestRestoreIsInterrupted(t *testing.T) {
 	}
 	h.stop("c")
 }
+
+// A cgroup that somebody is in stays his.
+func TestRestoreIntoCgroupOfAnother(t *testing.T) {
+	h := newHarness(t)
+	s := spec("exec sleep 1000")
+	s.Linux.CgroupsPath = "/minict/other"
+	bundle := h.bundle(s)
+	h.prints("", "run", "--detach", "--bundle", bundle, "other")
+	defer h.stop("other")
+	for mode, word := range map[string]string{"soft": "cgroup /minict/other", "strict": "strict"} {
+		_, args := h.restoreArgs("succeed", bundle, "--detach", "--manage-cgroups-mode", mode, "c")
+		h.fails(1, []string{word}, args...)
+		h.fails(1, []string{"does not exist"}, "state", "c")
+		h.is("other", "running")
+	}
+}
