@@ -58,14 +58,18 @@ e2e: minict
 validation engines: minict
 	go test -count=1 -timeout 10m -v ./tests/$@
 
-# The same end-to-end tests, and the OCI validation suite, in a virtual machine
-# with nothing but cgroup v2.
+# What CRIU executes, and what that loads; its own libraries come by themselves.
+CRIU := /bin/busybox,/usr/sbin/criu,/usr/sbin/ip,/usr/bin/tar,/usr/bin/gzip,/usr/sbin/iptables-save,/usr/sbin/iptables-restore,/usr/sbin/ip6tables-save,/usr/sbin/ip6tables-restore,/usr/lib/x86_64-linux-gnu/xtables/libxt_standard.so,/usr/lib/x86_64-linux-gnu/xtables/libxt_mark.so
+
+# The same end-to-end tests, the OCI validation suite, and CRIU, in a virtual
+# machine with nothing but cgroup v2, and a kernel that Debian's CRIU knows.
 vm: minict
 	go build -o build/vm ./tests/vm
 	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict" ./tests/e2e
 	go test -count=1 ./tests/validation -run TestBuild
 	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict -bring $(CURDIR)/build/validation" \
 		./tests/validation -args -programs /srv/validation -peers none
+	go test -count=1 -timeout 15m -exec "$(CURDIR)/build/vm -binary $(CURDIR)/minict -programs $(CRIU)" ./tests/oci -run TestCRIU -args -criu
 
 demo: minict
 	tests/deps demo

@@ -417,7 +417,7 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 		go l.with.init.Close()
 	}
 	if l.fresh {
-		go l.m.sweep(context.WithoutCancel(ctx))
+		l.m.sweepMeanwhile(context.WithoutCancel(ctx), l.config.ID)
 	}
 	if l.with.monitor == nil {
 		l.draft.close()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"minict/internal/flock"
 )
@@ -51,6 +52,18 @@ func (m *Manager) sweep(ctx context.Context) {
 	}
 }
 
+// sweepMeanwhile is sweep beside something else, for who has made this container.
+// Where it is the only one there is nothing to sweep, and nobody is woken to
+// find that out: another thread costs more than the look.
+func (m *Manager) sweepMeanwhile(ctx context.Context, id string) {
+	names, err := readNames(filepath.Join(m.State, "containers"))
+	other := func(name string) bool { return isID(name) && name != id }
+	if err == nil && slices.Contains(names, sweptFile) && !slices.ContainsFunc(names, other) {
+		return
+	}
+	go m.sweep(ctx)
+}
+
 // claimDead claims a container whose run directory is there and whose lock is
 // free. The exclusive lock of the parent makes sure that a directory without
 // a lock is not just being made.
@@ -90,11 +103,14 @@ func (m *Manager) finish(ctx context.Context, claim *claim) error {
 	return m.purge(claim, c)
 }
 
+// sweptFile says, in State/containers, that sweepBoot was done.
+const sweptFile = ".swept"
+
 // sweepBoot removes, once after each boot, what was half made or half removed
 // when the machine went down. That nothing else is at it is what the lock is
 // for; that it was done is what its file says.
 func (m *Manager) sweepBoot(ctx context.Context) error {
-	done := filepath.Join(m.State, "containers", ".swept")
+	done := filepath.Join(m.State, "containers", sweptFile)
 	if _, err := os.Lstat(done); err == nil {
 		return nil
 	}

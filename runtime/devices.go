@@ -34,12 +34,7 @@ func (c *compiler) devices() error {
 	if c.foreignDev() {
 		return nil
 	}
-	made := append([]specs.LinuxDevice(nil), c.spec.Linux.Devices...)
-	for _, d := range defaultDevices {
-		if !slices.ContainsFunc(made, func(m specs.LinuxDevice) bool { return path.Clean(m.Path) == d.Path }) {
-			made = append(made, d)
-		}
-	}
+	made := allDevices(c.spec)
 	var names []string
 	for _, d := range made {
 		names = append(names, strings.TrimPrefix(path.Clean(d.Path), "/dev/"))

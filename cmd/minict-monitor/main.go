@@ -10,6 +10,8 @@
 package main
 
 import (
+	_ "minict/internal/sysmon"
+
 	_ "unsafe" // for go:linkname
 
 	"golang.org/x/sys/unix"

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -155,7 +156,7 @@ func TestHereSignals(t *testing.T) {
 	}{
 		"without a handler": {"echo up; exec cat", []unix.Signal{unix.SIGTERM}, 128 + 15},
 		"of no importance":  {"echo up; exec cat", []unix.Signal{unix.SIGUSR1, unix.SIGTERM}, 128 + 15},
-		"with a handler":    {"trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done", []unix.Signal{unix.SIGUSR1}, 5},
+		"with a handler":    {"trap 'exit 5' USR1; echo up; while read line; do :; done", []unix.Signal{unix.SIGUSR1}, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			signals, err := caught.Catch(unix.SIGUSR1, unix.SIGTERM)
@@ -164,13 +165,16 @@ func TestHereSignals(t *testing.T) {
 			}
 			defer signals.Stop()
 			h := newHost(t)
-			s, err := h.startHere(program{exec: []string{"/bin/sh", "-c", tt.script}, flags: unix.CLONE_NEWPID}, Container{Process: Process{Stdin: true}})
+			s, err := h.startHere(program{exec: []string{"/bin/sh", "-c", tt.script}, flags: unix.CLONE_NEWPID}, Container{Process: Process{Stdin: true, StdinOnce: true}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			r, w := mustPipe(t)
 			in, write := mustPipe(t)
 			write.WriteString("catted\n")
+			// A signal that is lost ends the wait for it, with another code.
+			late := time.AfterFunc(20*time.Second, func() { write.Close() })
+			defer late.Stop()
 			go func() {
 				wanted := "up\n"
 				if tt.code != 5 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -81,4 +82,14 @@ func (l Layout) below(group string, list []string) (map[string]string, error) {
 		}
 	}
 	return inner, nil
+}
+
+// Add moves a process into the group, in each hierarchy.
+func (c *Cgroup) Add(pid int) error {
+	for _, d := range c.dirs {
+		if err := writeFile(d.f, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("move process %d to cgroup %s%s: %w", pid, d.mount, c.path, err)
+		}
+	}
+	return nil
 }

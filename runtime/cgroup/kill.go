@@ -127,6 +127,18 @@ func (c *Cgroup) freeze(ctx context.Context, verb, value string, event uint64, s
 	return nil
 }
 
+// Freezer is the directory of the group whose files freeze it; "" if there is
+// none.
+func (c *Cgroup) Freezer() string {
+	if d, ok := c.unified(); ok {
+		return d.mount + c.path
+	}
+	if d, ok := c.find(Freezer); ok {
+		return d.mount + c.path
+	}
+	return ""
+}
+
 // freezeV1 sets freezer.state until it stays. The kernel freezes who is there;
 // a process that forks meanwhile, or sleeps where it can't be frozen, leaves
 // the state at FREEZING, and only asking again goes on. Some have to be let

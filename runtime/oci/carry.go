@@ -35,9 +35,14 @@ func carryOut(p *plan.Plan, in *inputs, at launch.Pause) (*launch.Child, error) 
 	if err == nil {
 		child, err = prog.Start(at)
 	}
-	if err == nil {
-		return child, nil
+	if err != nil {
+		return nil, undone(p, prog, err)
 	}
+	return child, nil
+}
+
+// undone undoes what a plan's Host phase has made, and tells which step failed.
+func undone(p *plan.Plan, prog *launch.Program, err error) error {
 	var f *launch.Failure
 	if errors.As(err, &f) {
 		err = stepError(p, f)
@@ -45,7 +50,7 @@ func carryOut(p *plan.Plan, in *inputs, at launch.Pause) (*launch.Child, error) 
 	if undo := prog.Run(plan.Undo); undo != nil {
 		err = fmt.Errorf("%w (and it could not be undone: %w)", err, undo)
 	}
-	return nil, err
+	return err
 }
 
 func stepError(p *plan.Plan, f *launch.Failure) error {

@@ -53,7 +53,6 @@ func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd
 		}
 	}
 	lock, err := r.claim(id)
-
 	if err != nil {
 		return nil, 0, -1, err
 	}
@@ -71,7 +70,10 @@ func (c *Container) create(spec *specs.Spec, raw []byte, opt CreateOptions) (int
 		return -1, err
 	}
 	c.groups = &host.Cgroup
-	if err := c.prepare(spec, raw, opt, host); err != nil {
+	if err := c.prepare(spec, raw, opt.Bundle, host); err != nil {
+		return -1, err
+	}
+	if err := c.makeFifos(); err != nil {
 		return -1, err
 	}
 	child, err := c.launch(spec, opt, host)
@@ -100,7 +102,7 @@ func (c *Container) undo(pid int) error {
 }
 
 // prepare writes what is kept of the container, before there is any of it.
-func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions, host runtime.Host) error {
+func (c *Container) prepare(spec *specs.Spec, raw []byte, bundle string, host runtime.Host) error {
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return fmt.Errorf("%w: root, process or linux is missing", ErrConfig)
 	}
@@ -113,17 +115,22 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, opt CreateOptions, hos
 		return err
 	}
 	spec.Linux.CgroupsPath = path
-	c.record = newRecord(c.ID, opt.Bundle, boot, spec)
+	c.record = newRecord(c.ID, bundle, boot, spec)
 	c.record.Scope = scope
 	if err := os.WriteFile(filepath.Join(c.dir, configFile), raw, 0o600); err != nil {
 		return err
 	}
+	return c.record.write(c.dir)
+}
+
+// makeFifos makes those by which the first process waits for start.
+func (c *Container) makeFifos() error {
 	for _, fifo := range []string{gateFile, startedFile} {
 		if err := unix.Mkfifo(filepath.Join(c.dir, fifo), 0o600); err != nil {
 			return &os.PathError{Op: "make fifo", Path: fifo, Err: err}
 		}
 	}
-	return c.record.write(c.dir)
+	return nil
 }
 
 // launch carries the plan out, up to the gate.

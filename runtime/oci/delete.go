@@ -93,7 +93,8 @@ func (c *Container) destroy() error {
 }
 
 // end kills the first process and waits for its end. A PID namespace of the
-// container's own ends with it; without one the cgroup tells who is left.
+// container's own ends with it; without one, or when it was being restored, the
+// cgroup tells who is left.
 func (c *Container) end() error {
 	if boot, err := bootID(); err != nil || boot != c.record.Boot {
 		return err
@@ -112,7 +113,7 @@ func (c *Container) end() error {
 			return fmt.Errorf("wait for the end of container %s: %w", c.ID, err)
 		}
 	}
-	if c.record.OwnPIDs {
+	if c.record.OwnPIDs && !c.restoring() {
 		return nil
 	}
 	return c.killAll()

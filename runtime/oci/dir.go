@@ -21,11 +21,15 @@ const (
 	pidFile      = "pid"
 	gateFile     = "gate"
 	startedFile  = "started"
+	// restoringFile is there as long as CRIU restores: whoever is in the
+	// cgroup belongs to that, also who is in none of the container's
+	// namespaces yet.
+	restoringFile = "restoring"
 )
 
 // contents are all of them, in the order in which they are removed: without
 // state.json there is no container, and the lock goes last.
-var contents = []string{stateFile, creatingFile, pidFile, gateFile, startedFile, configFile, lockFile}
+var contents = []string{stateFile, creatingFile, pidFile, gateFile, startedFile, restoringFile, configFile, lockFile}
 
 // claim makes the directory of a new container and locks it. Of several who
 // want one name, the one with the lock has it. What a create left that was

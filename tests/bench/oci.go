@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,16 +18,24 @@ type ociRuntime struct {
 
 // runtimes are minict, as the runtime that others use, and its peers.
 func (s *site) runtimes() (list []ociRuntime, err error) {
-	self := filepath.Join(s.dir, "minict-oci")
-	if err := os.Symlink(s.binary, self); err != nil && !errors.Is(err, fs.ErrExist) {
+	self := filepath.Join(filepath.Dir(s.binary), "minict-oci")
+	if err := os.Symlink(s.binary, self); err != nil {
 		return nil, err
 	}
-	for _, program := range []string{self, "crun", "runc"} {
-		number, err := version(program)
-		if errors.Is(err, exec.ErrNotFound) {
+	programs := []string{self}
+	for _, name := range []string{"crun", "runc"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
 			fmt.Printf("left out: %v\n", err)
 			continue
 		}
+		if path, err = s.install(path, name); err != nil {
+			return nil, err
+		}
+		programs = append(programs, path)
+	}
+	for _, program := range programs {
+		number, err := version(program)
 		if err != nil {
 			return nil, err
 		}

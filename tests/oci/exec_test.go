@@ -3,7 +3,6 @@ package oci
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -227,10 +226,4 @@ func TestHelpAndVersion(t *testing.T) {
 	h.fails(1, []string{"flag", "nonsense"}, "run", "--nonsense", "c")
 	h.fails(1, []string{"usage"}, "create")
 	h.fails(1, []string{"usage"}, "create", "a", "b")
-	if criu, err := exec.LookPath("criu"); err != nil {
-		h.fails(1, []string{"CRIU", "not found"}, "checkpoint", "--image-path", h.dir, "--leave-running", "c")
-		h.fails(1, []string{"CRIU", "not found"}, "restore", "--image-path", h.dir, "--bundle", h.dir, "--detach", "c")
-	} else {
-		t.Errorf("%s is there: checkpoint and restore need tests", criu)
-	}
 }

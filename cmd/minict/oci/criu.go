@@ -1,71 +1,61 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
-	"os/exec"
+	"os"
+	"path/filepath"
+
+	"minict/runtime/criu"
+	containers "minict/runtime/oci"
 )
 
-// criuFlags are the flags of checkpoint and of restore, some of both.
-var criuFlags = []struct {
-	name, usage          string
-	bool                 bool
-	checkpoint, restores bool
-}{
-	{"image-path", "`directory` of CRIU's images", false, true, true},
-	{"work-path", "`directory` of CRIU's log", false, true, true},
-	{"parent-path", "`directory` of the images of an earlier --pre-dump", false, true, false},
-	{"leave-running", "let the container run on", true, true, false},
-	{"tcp-established", "also open TCP connections", true, true, true},
-	{"ext-unix-sk", "also sockets to the outside", true, true, true},
-	{"shell-job", "also a container on the user's terminal", true, true, true},
-	{"lazy-pages", "bring memory back when it is used", true, true, true},
-	{"status-fd", "`descriptor` that is told when --lazy-pages is ready", false, true, false},
-	{"page-server", "`address:port` of CRIU's page server", false, true, false},
-	{"file-locks", "also locks on files", true, true, true},
-	{"pre-dump", "write the memory alone, and let the container run on", true, true, false},
-	{"manage-cgroups-mode", "`mode`: soft, full or strict", false, true, true},
-	{"empty-ns", "`namespace` to leave empty", false, true, true},
-	{"auto-dedup", "keep equal pages once", true, true, true},
-	{"detach", "return as soon as the program runs", true, false, true},
-	{"no-subreaper", "do not become the parent of processes that lose theirs", true, false, true},
-	{"lsm-profile", "`TYPE:NAME` of the security module's profile", false, false, true},
-	{"lsm-mount-context", "`context` of the mounts", false, false, true},
+// criuFlags are the flags of both checkpoint and restore.
+type criuFlags struct {
+	containers.CRIUOptions
+	images, work, mode, emptyNamespace string
 }
 
-func (a *app) checkpoint(f *flags) func([]string) error {
-	for _, c := range criuFlags {
-		if c.checkpoint {
-			f.ignored(c.name, c.usage, c.bool)
-		}
-	}
-	return a.withCRIU
+func (c *criuFlags) register(f *flags) {
+	f.text(&c.images, "image-path", "", "checkpoint", "`directory` of CRIU's images (default checkpoint)")
+	f.text(&c.work, "work-path", "", "", "`directory` of CRIU's log (default: that of the images)")
+	f.bool(&c.TCPEstablished, "tcp-established", "", "also open TCP connections")
+	f.bool(&c.ExtUnixSk, "ext-unix-sk", "", "also unix sockets to the outside")
+	f.bool(&c.ShellJob, "shell-job", "", "also a container on the user's terminal")
+	f.bool(&c.FileLocks, "file-locks", "", "also locks on files")
+	f.bool(&c.LazyPages, "lazy-pages", "", "bring memory back when it is used")
+	f.bool(&c.AutoDedup, "auto-dedup", "", "keep memory once that earlier images have too")
+	f.text(&c.mode, "manage-cgroups-mode", "", "soft", "`mode`: soft (default), full, strict or ignore")
+	f.text(&c.emptyNamespace, "empty-ns", "", "", "`namespace` that is left empty: network")
 }
 
-func (a *app) restore(f *flags) func([]string) error {
-	var c createFlags
-	c.register(f)
-	for _, flag := range criuFlags {
-		if flag.restores {
-			f.ignored(flag.name, flag.usage, flag.bool)
-		}
+// options completes what the flags say.
+func (c *criuFlags) options(program string) (opt containers.CRIUOptions, err error) {
+	opt = c.CRIUOptions
+	opt.Program = program
+	if opt.CgroupMode, err = criu.ParseCgroupMode(c.mode); err != nil {
+		return opt, fmt.Errorf("--manage-cgroups-mode: %w", err)
 	}
-	return a.withCRIU
+	switch c.emptyNamespace {
+	case "":
+	case "network":
+		opt.EmptyNetwork = true
+	default:
+		return opt, fmt.Errorf("--empty-ns %q is not network", c.emptyNamespace)
+	}
+	if opt.Images, err = filepath.Abs(c.images); err != nil || c.work == "" {
+		return opt, err
+	}
+	opt.Work, err = filepath.Abs(c.work)
+	return opt, err
 }
 
-// ignored registers a flag that engines give and nobody reads.
-func (f *flags) ignored(name, usage string, isBool bool) {
-	if isBool {
-		f.bool(new(bool), name, "", usage)
-		return
+// descriptor reads the number of a descriptor that the caller has opened for us.
+func descriptor(flag string, n int) error {
+	if n == 0 {
+		return nil
 	}
-	f.text(new(string), name, "", "", usage)
-}
-
-// withCRIU is what checkpoint and restore do so far: they say that they can't.
-func (a *app) withCRIU([]string) error {
-	if _, err := exec.LookPath(a.criu); err != nil {
-		return fmt.Errorf("checkpoint and restore need CRIU: %w", err)
+	if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", n)); err != nil || n < 0 {
+		return fmt.Errorf("--%s %d is not open", flag, n)
 	}
-	return errors.New("checkpoint and restore are not supported, with CRIU either")
+	return nil
 }

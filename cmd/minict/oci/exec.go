@@ -87,6 +87,7 @@ func (a *app) execIn(e *execFlags, id string, args []string) error {
 
 func (a *app) execForeground(e *execFlags, c *containers.Container, p *specs.Process, s sockets, opt containers.ExecOptions) (err error) {
 	fg := newForeground(a.Streams)
+	fg.catch()
 	defer fg.close()
 	if opt.Streams, err = fg.streams(); err != nil {
 		return err

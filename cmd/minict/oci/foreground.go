@@ -33,15 +33,17 @@ var forwarded = []os.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT,
 }
 
-// newForeground begins to catch signals: those that come before the process is
-// there wait for it.
 func newForeground(s Streams) *foreground {
-	fg := &foreground{Streams: s, signals: make(chan os.Signal, 64), catching: make(chan struct{})}
+	return &foreground{Streams: s, signals: make(chan os.Signal, 64), catching: make(chan struct{})}
+}
+
+// catch begins to catch signals: those that come before the process is there
+// wait for it.
+func (fg *foreground) catch() {
 	go func() { // it takes a while, and there is other work to do meanwhile
 		signal.Notify(fg.signals, forwarded...)
 		close(fg.catching)
 	}()
-	return fg
 }
 
 // streams gives the process what we have, but no terminal: whoever holds one

@@ -57,6 +57,7 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 		return err
 	}
 	fg := newForeground(a.Streams)
+	fg.catch()
 	defer fg.close()
 	streams, err := fg.streams()
 	if err != nil {
@@ -92,12 +93,5 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 	if err := a.startOrDelete(made); err != nil {
 		return err
 	}
-	code, err := fg.wait(pid, pidfd)
-	if !keep {
-		err = errors.Join(err, r.Delete(id, true))
-	}
-	if err != nil {
-		return err
-	}
-	return code
+	return a.stay(fg, r, id, pid, pidfd, keep)
 }
