@@ -39,7 +39,11 @@ func (m *Manager) Remove(ctx context.Context, ref string, force, volumes bool) e
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", ref, err)
 		}
-		if err := m.remove(ctx, claim, c, volumes); err != nil {
+		err = m.remove(ctx, claim, c, volumes)
+		if err == nil {
+			err = m.sweepNetworks(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("remove %s: %w", ref, err)
 		}
 		return nil

@@ -17,6 +17,8 @@ import (
 // to be removed or never was complete. It looks at the run directories alone;
 // once after each boot, when there are none, also at everything else.
 //
+// What the last container on a network has left of that goes too.
+//
 // Create, Start, Remove and the like sweep by themselves.
 func (m *Manager) Sweep(ctx context.Context) error {
 	if err := m.layOut(); err != nil {
@@ -42,7 +44,27 @@ func (m *Manager) Sweep(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", shortID(id), err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, m.sweepNetworks(ctx))...)
+}
+
+// sweepNetworks has the bridges taken down that nobody uses. That there are any
+// shows by an empty directory of leases.
+func (m *Manager) sweepNetworks(ctx context.Context) error {
+	networks := m.Networks()
+	names, err := readNames(networks.State)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		dir := filepath.Join(networks.State, name)
+		if _, err := os.Lstat(filepath.Join(dir, "up")); err != nil {
+			continue
+		}
+		if leases, err := readNames(filepath.Join(dir, "leases")); err == nil && len(leases) == 0 {
+			return networks.Sweep(ctx)
+		}
+	}
+	return nil
 }
 
 // sweep is Sweep on the way to something else, which does not fail by it.
