@@ -24,6 +24,7 @@ import (
 // shared is what all tests use and none changes.
 var shared struct {
 	binary   string
+	probe    string            // this program, for containers: see probe_test.go
 	image    v1.Image          // fixture.BaseImage
 	registry *fixture.Registry // has image as busybox:1
 }
@@ -34,6 +35,9 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == probeWord {
+		os.Exit(probe(os.Args[2:]))
+	}
 	os.Exit(host.Run(func() int {
 		if err := share(); err != nil {
 			fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
@@ -54,6 +58,9 @@ func share() (err error) {
 	}
 	if _, err := os.Stat(shared.binary); err != nil {
 		return fmt.Errorf("find the binary to test (make builds it): %w", err)
+	}
+	if shared.probe, err = probeProgram(); err != nil {
+		return err
 	}
 	if shared.image, err = fixture.BaseImage(); err != nil {
 		return err

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -157,11 +157,17 @@ func TestIdleBridges(t *testing.T) {
 
 func bridges(t *testing.T) []string {
 	t.Helper()
-	found, err := filepath.Glob("/sys/class/net/*/bridge")
+	links, err := netlink.LinkList()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	var names []string
+	for _, link := range links {
+		if link.Type() == "bridge" {
+			names = append(names, link.Attrs().Name)
+		}
+	}
+	return names
 }
 
 // Without the right to set up networks there is one line that says so.

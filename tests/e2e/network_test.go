@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Who asks for no network is on the default one: an address of its own, and a
@@ -45,22 +43,29 @@ func TestDefaultNetwork(t *testing.T) {
 	if r := h.run("exec", "web", "nc", "-w", "5", neighbour, "7"); r.stdout != "welcome\n" {
 		t.Error(r)
 	}
-	if from := <-seen; from != hostAddress {
-		t.Errorf("the neighbour sees %s, want the host's address", from)
-	}
+	h.seen(seen, hostAddress)
 	echo := h.packets(out, neighbour+":9")
-	if r := h.run("exec", "web", "sh", "-c", "echo hello | nc -u -w 5 "+neighbour+" 9"); r.stdout != "hello\n" {
-		t.Error(r)
-	}
-	if from := <-echo; from != hostAddress {
-		t.Errorf("the neighbour sees %s, want the host's address", from)
-	}
+	h.prints("hello\n", "exec", "web", "/probe", probeWord, "ask", neighbour+":9")
+	h.seen(echo, hostAddress)
 
 	// Nobody comes in uninvited, not even who knows the way.
 	h.ok("exec", "web", "httpd", "-h", "/srv")
 	h.gets(place{}, page, "http://"+address+"/")
 	h.unreachable(out, "http://"+address+"/")
 	h.ok("rm", "-f", "web")
+}
+
+// seen is for who tells where a connection or a packet came from.
+func (h *harness) seen(from <-chan string, want string) {
+	h.t.Helper()
+	select {
+	case got := <-from:
+		if got != want {
+			h.t.Errorf("it comes from %s, want %s", got, want)
+		}
+	case <-time.After(patience):
+		h.t.Error("nothing came")
+	}
 }
 
 // packets answers each packet with itself, and tells who sent it.
@@ -133,36 +138,26 @@ func TestPublishedPorts(t *testing.T) {
 	}
 	h.fetches(h.address("other", "bridge"), "other", "http://"+address+client)
 
+	h.start("exec", "web", "/probe", probeWord, "echo", ":5000").expect("ready")
 	for _, from := range []place{{}, out} {
-		h.udp("web", from, hostAddress+":5000", 5000)
+		h.udp(from, hostAddress+":5000")
 	}
-	h.udp("web", place{}, "127.0.0.1:5000", 5000)
+	h.udp(place{}, "127.0.0.1:5000")
+	h.prints("hello\n", "exec", "other", "/probe", probeWord, "ask", hostAddress+":5000")
+	h.prints("hello\n", "exec", "other", "/probe", probeWord, "ask", address+":5000")
 	h.ok("rm", "-f", "web", "other")
 	h.unreachable(place{}, "http://127.0.0.1:8080/")
 }
 
 // udp sends a container a packet and gets an answer, from where it was sent to.
-func (h *harness) udp(container string, from place, to string, inside int) {
+func (h *harness) udp(from place, to string) {
 	h.t.Helper()
-	server := h.start("exec", container, "nc", "-u", "-l", "-p", fmt.Sprint(inside), "-e", "cat")
-	defer server.signal(unix.SIGKILL)
 	c, err := from.dial("udp", to)
 	h.must(err)
 	defer c.Close()
-	// As long as nobody listens there is no answer, or a refusal.
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		fmt.Fprint(c, "echo")
-		c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		buf := make([]byte, 16)
-		if n, err := c.Read(buf); err == nil {
-			if string(buf[:n]) != "echo" {
-				h.t.Errorf("udp %s: %q", to, buf[:n])
-			}
-			h.run("exec", container, "killall", "nc", "cat")
-			return
-		}
+	if got, err := ask(c); err != nil || got != "hello" {
+		h.t.Errorf("udp %s: %q, %v", to, got, err)
 	}
-	h.t.Errorf("udp %s: no answer", to)
 }
 
 func TestPortsAreShown(t *testing.T) {

@@ -175,7 +175,7 @@ func (h *harness) site() string {
 		h.t.Fatal(err)
 	}
 	h.must(os.WriteFile(filepath.Join(root, "srv", "index.html"), []byte(page), 0o644))
-	script := "#!/bin/sh\nprintf 'Content-type: text/plain\\r\\n\\r\\n%s' \"$REMOTE_ADDR\"\n"
+	script := "#!/bin/sh\nprintf 'Content-type: text/plain\\r\\n\\r\\n%s' \"$REMOTE_ADDR\" | tr -d '[]' | sed s/::ffff://\n"
 	h.must(os.WriteFile(filepath.Join(scripts, "client"), []byte(script), 0o755))
 	return root
 }
@@ -191,14 +191,14 @@ func (h *harness) serve(name string, flags ...string) {
 // sleeper starts a container in the background.
 func (h *harness) sleeper(name string, flags ...string) {
 	h.t.Helper()
-	args := append([]string{"run", "-d", "--name", name}, flags...)
+	args := append([]string{"run", "-d", "--name", name, "-v", shared.probe + ":/probe:ro"}, flags...)
 	h.ok(append(args, "--rootfs", h.site(), "--", "sleep", "1000")...)
 }
 
 // fetch gets a page from inside a container.
 func (h *harness) fetch(container, url string) result {
 	h.t.Helper()
-	return h.run("exec", container, "wget", "-q", "-T", "2", "-O", "-", url)
+	return h.run("exec", container, "timeout", "5", "wget", "-q", "-O", "-", url) // its own time-out crashes
 }
 
 // fetches is fetch for a page that has to be there.

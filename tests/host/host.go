@@ -10,7 +10,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -125,19 +124,6 @@ func exitCode(status syscall.WaitStatus) int {
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
-}
-
-// Links names the network links of the host.
-func Links() ([]string, error) {
-	links, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, link := range links {
-		names = append(names, link.Name)
-	}
-	return names, nil
 }
 
 // CgroupMount is a cgroup hierarchy of the host.

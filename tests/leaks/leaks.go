@@ -40,12 +40,15 @@ type Snapshot struct {
 // the root and the state directory. What matches a pattern stays with all
 // that is below it.
 var kept = struct{ root, state []string }{
-	root:  []string{"base", "spare", "cache", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
-	state: []string{"bin", "root", "containers/.lock", "containers/.swept"},
+	root:  []string{"base", "spare", "cache", "networks/bridge", "index.db", "index.lock", "blobs", "layers", "locks", "ingest/lock", "names/.lock"},
+	state: []string{"bin", "root", "containers/.lock", "containers/.swept", "networks/.lock", "networks/.generation", "networks/bridge/cursor?"},
 }
 
 // emptied are directories that stay, but without what was in them.
-var emptied = []string{"containers", "names", "ingest", "trash", "volumes"}
+var emptied = []string{
+	"containers", "names", "ingest", "trash", "volumes",
+	"networks", "networks/bridge", "networks/bridge/leases", "networks/bridge/names",
+}
 
 // Take makes the snapshot with which the host is compared later. It makes the
 // state directory's directory of containers, to see which come and go.
@@ -63,7 +66,7 @@ func Take(dirs Dirs) (Snapshot, error) {
 // reap it is not there any more.
 func look(dirs Dirs) (Snapshot, error) {
 	s := Snapshot{dirs: dirs, lines: map[string]int{}, procs: map[string]int{}}
-	for _, part := range []func() error{s.mounts, s.cgroups, s.processes, s.sockets, s.links, s.files} {
+	for _, part := range []func() error{s.mounts, s.cgroups, s.processes, s.sockets, s.network, s.files} {
 		if err := part(); err != nil {
 			return s, err
 		}
@@ -72,8 +75,10 @@ func look(dirs Dirs) (Snapshot, error) {
 }
 
 // Since lists what is there now and was not in the snapshot, after waiting for
-// the new processes to end: as long as one runs it may still be clearing up.
-// It waits for no longer than patience.
+// the new processes to end: as long as one runs it may still be clearing up. It
+// also waits for the ends of cables to containers: the kernel frees a network
+// namespace some time after the last process in it has ended. It waits for no
+// longer than patience.
 func (before Snapshot) Since(patience time.Duration) ([]string, error) {
 	deadline := time.Now().Add(patience)
 	for {
@@ -81,8 +86,13 @@ func (before Snapshot) Since(patience time.Duration) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		pid, running := now.firstProcess(fresh)
-		if !running || !ends(pid, deadline) {
+		if pid, running := now.firstProcess(fresh); running {
+			if !ends(pid, deadline) {
+				return fresh, nil
+			}
+			continue
+		}
+		if name, left := firstCable(fresh); !left || !disappears(name, deadline) {
 			return fresh, nil
 		}
 	}
@@ -242,14 +252,6 @@ func (s Snapshot) sockets() error {
 		}
 	}
 	return nil
-}
-
-func (s Snapshot) links() error {
-	names, err := host.Links()
-	for _, name := range names {
-		s.lines["link "+name]++
-	}
-	return err
 }
 
 func (s Snapshot) files() error {
