@@ -143,6 +143,8 @@ func networkError(err error) error {
 	case errors.Is(err, network.ErrInvalid), errors.Is(err, network.ErrNotFound), errors.Is(err, network.ErrTaken),
 		errors.Is(err, network.ErrExists), errors.Is(err, network.ErrInUse):
 		return failf(ErrInvalid, "%w", err)
+	case errors.Is(err, network.ErrUnavailable) && errors.Is(err, unix.EPERM):
+		return failf(ErrSetup, "%w (--network host needs no such right)", err)
 	case errors.Is(err, network.ErrUnavailable):
 		return failf(ErrSetup, "%w (--network none does without)", err)
 	}
@@ -195,9 +197,12 @@ func (d *draft) openNetwork() (k connection, err error) {
 // lives by its lock, and is addressed by a pidfd: what is opened is its own.
 func (d *draft) openShared() (k connection, err error) {
 	id, _ := d.config.sharesNetwork()
-	_, now, err := d.m.running(id)
+	other, now, err := d.m.running(id)
+	if errors.Is(err, ErrNotRunning) {
+		err = failf(ErrNotRunning, "it is not running")
+	}
 	if err != nil {
-		return k, fmt.Errorf("network container:%s: %w", shortID(id), err)
+		return k, fmt.Errorf("network container:%s: %w", nameOr(other, id), err)
 	}
 	if err := now.withProcess(func(p *process) (err error) {
 		if k.files, err = p.readFiles(etcFiles); err != nil {
@@ -207,9 +212,17 @@ func (d *draft) openShared() (k connection, err error) {
 		d.shared = k.namespace
 		return err
 	}); err != nil {
-		return k, failf(ErrSetup, "network container:%s: %w", shortID(id), err)
+		return k, failf(ErrSetup, "network container:%s: %w", other.Name, err)
 	}
 	return k, nil
+}
+
+// nameOr is what people call a container, if that is known.
+func nameOr(c *Config, id string) string {
+	if c == nil {
+		return shortID(id)
+	}
+	return c.Name
 }
 
 // withProcess does something with the first process of a container.

@@ -166,7 +166,8 @@ const (
 	client = "/cgi-bin/client" // says who asks
 )
 
-// site makes a root file system with pages below /srv.
+// site makes a root file system with pages below /srv, and a place for the
+// names of servers.
 func (h *harness) site() string {
 	h.t.Helper()
 	root := h.rootfs()
@@ -174,6 +175,7 @@ func (h *harness) site() string {
 	if err := os.MkdirAll(scripts, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
+	h.must(os.WriteFile(filepath.Join(root, "etc", "resolv.conf"), nil, 0o644))
 	h.must(os.WriteFile(filepath.Join(root, "srv", "index.html"), []byte(page), 0o644))
 	script := "#!/bin/sh\nprintf 'Content-type: text/plain\\r\\n\\r\\n%s' \"$REMOTE_ADDR\" | tr -d '[]' | sed s/::ffff://\n"
 	h.must(os.WriteFile(filepath.Join(scripts, "client"), []byte(script), 0o755))
