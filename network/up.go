@@ -259,11 +259,15 @@ func (n *Network) set() error {
 	}
 	errs := []error{
 		without(setting(six+"accept_ra", "0")),
-		setting(six+"disable_ipv6", off),
+		// As long as its link-local address is on trial, the host asks
+		// nobody on it for theirs: for a second nobody is reached.
+		without(setting(six+"accept_dad", "0")),
 	}
+	err := setting(six+"disable_ipv6", off)
 	if !n.IPv6 {
-		errs[1] = without(errs[1])
+		err = without(err)
 	}
+	errs = append(errs, err)
 	if !n.Internal {
 		errs = append(errs, setting("ipv4/conf/"+n.Bridge+"/route_localnet", "1"))
 	}
