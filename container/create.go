@@ -30,11 +30,13 @@ func (m *Manager) Create(ctx context.Context, o *Options, find Find) (id string,
 	}
 	defer d.close()
 	if err = m.resolveNetworks(d.config, true); err == nil {
-		err = m.writeDurableConfig(d.config)
+		if err = m.writeDurableConfig(d.config); err != nil {
+			err = fmt.Errorf("create container: %w", err)
+		}
 	}
 	if err != nil {
 		d.close()
-		return "", errors.Join(fmt.Errorf("create container: %w", err), d.discard())
+		return "", errors.Join(err, d.discard())
 	}
 	return d.config.ID, d.claim.release()
 }

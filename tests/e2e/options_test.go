@@ -46,7 +46,7 @@ func TestWhatTheFlagsOfRunDo(t *testing.T) {
 		{"tmpfs", "stat -f -c %T /scratch; stat -c %a /scratch", "tmpfs\n1777\n", []string{"--tmpfs", "/scratch"}},
 		{"tmpfs with options", "df -k /scratch | tail -1 | awk '{print $2}'", "1024\n", []string{"--tmpfs", "/scratch:size=1m"}},
 		{"read-only root", "touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo shm", "refused\nshm\n", []string{"--read-only"}},
-		{"no network", "ls /sys/class/net; ip addr show lo | grep -o 127.0.0.1/8", "lo\n127.0.0.1/8\n", nil},
+		{"no network", "ls /sys/class/net; ip addr show lo | grep -o 127.0.0.1/8", "lo\n127.0.0.1/8\n", []string{"--network", "none"}},
 		{"network of the host", "hostname", host.Name + "\n", []string{"--network", "host"}},
 		{"no new privileges", "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n", []string{"--security-opt", "no-new-privileges"}},
 	} {

@@ -32,11 +32,14 @@ func OfBridges(left []string) bool {
 }
 
 // firstCable gives the first of the host's ends of cables that are among what is
-// left.
+// left, as far as it knows: it may be gone by now.
 func firstCable(lines []string) (name string, found bool) {
 	for _, line := range lines {
 		name, ok := strings.CutPrefix(line, "link ")
-		if link, err := netlink.LinkByName(name); ok && err == nil && link.Type() == "veth" {
+		if !ok {
+			continue
+		}
+		if link, err := netlink.LinkByName(name); err != nil || link.Type() == "veth" {
 			return name, true
 		}
 	}
