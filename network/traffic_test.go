@@ -80,6 +80,25 @@ func (w *world) publishedPorts() {
 	same.misses("tcp", gateway+":8082")
 }
 
+// One port of the host can lead to several containers, by the address.
+func TestSamePortOfSeveralAddresses(t *testing.T) {
+	w := newWorld(t)
+	a := w.attach("a", []Port{at(home4, 8080, 80, "tcp"), at(home4, 8080, 80, "udp")}, Default)
+	b := w.attach("b", []Port{at("127.0.0.1", 8080, 80, "tcp"), at("127.0.0.1", 8080, 80, "udp")}, Default)
+	for _, protocol := range []string{"tcp", "udp"} {
+		a.serve(protocol, 80, "a")
+		b.serve(protocol, 80, "b")
+		w.outside.reaches(protocol, home4+":8080", "a "+outside4)
+		w.home.reaches(protocol, home4+":8080", "a "+home4)
+		w.home.reaches(protocol, "127.0.0.1:8080", "b "+b.Endpoints[0].Gateways[0].String())
+	}
+	r, g := w.container("c")
+	r.Wishes, r.Ports = []Wish{{Network: Default}}, []Port{tcp(8080, 80)}
+	_, err := w.Attach(t.Context(), r)
+	wantError(t, err, ErrTaken, "port 0.0.0.0:8080/tcp is published by container")
+	g.leftNothing()
+}
+
 // What is published on the host's loopback, or is not published at all, is not
 // reached by who sends to these addresses directly (CVE-2020-8558, and moby's
 // of 2025 for neighbors of the host).

@@ -121,6 +121,9 @@ func (m *Manager) upPath(name string) string { return filepath.Join(m.stateDir(n
 // looked for what is missing, since many change rules and few take away ours.
 func (m *Manager) isRuled(k kernel) (bool, error) {
 	generation, err := table.Generation(k.rules)
+	if errors.Is(err, unix.EINVAL) {
+		return false, failf(ErrUnavailable, "look at nftables: the kernel has no nf_tables (%w)", err)
+	}
 	if err != nil {
 		return false, unavailable(err, "look at nftables")
 	}

@@ -78,11 +78,20 @@ func (s *Socket) number(r *Request) (first, last uint32) {
 	return first, last
 }
 
+// send sends what can be larger than the kernel lets others send at once: who
+// may change networks may ask for more.
 func (s *Socket) send(b []byte) error {
-	for {
+	for enlarged := false; ; {
 		// The address is the kernel's if there is none.
 		_, err := unix.SendmsgN(s.fd, b, nil, nil, 0)
-		if err != unix.EINTR {
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EMSGSIZE && !enlarged:
+			enlarged = true
+			if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)); err != nil {
+				return err
+			}
+		default:
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func Forget(s *netlink.Socket, p Port) error {
 		family = unix.AF_INET6
 	}
 	forget := &netlink.Request{}
-	if err := s.Do(p.flows(family), func(_ uint16, body []byte) {
+	err := s.Do(p.flows(family), func(_ uint16, body []byte) {
 		attrs := body[min(sizeofNfgenmsg, len(body)):]
 		if !p.concerns(attrs) {
 			return
@@ -57,10 +57,14 @@ func Forget(s *netlink.Socket, p Port) error {
 				forget.Attr(kind, data)
 			}
 		}
-	}); err != nil {
+	})
+	if refused(err) == unix.EINVAL {
+		return nil // a kernel that does not tell of connections (CONFIG_NF_CT_NETLINK)
+	}
+	if err != nil {
 		return err
 	}
-	err := s.Do(forget, nil)
+	err = s.Do(forget, nil)
 	if refused(err) == unix.ENOENT {
 		return nil // it has ended by itself
 	}

@@ -114,3 +114,30 @@ func TestPorts(t *testing.T) {
 		}
 	}
 }
+
+// Thousands of ports are one transaction, larger than a socket sends unasked.
+func TestManyPorts(t *testing.T) {
+	s := openRules(t)
+	var many []Port
+	for i := range 6000 {
+		p := web
+		p.HostPort = uint16(1 + i)
+		many = append(many, p)
+	}
+	if err := Make(s, Content{Ports: many}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Count(s, any4); n != len(many) || err != nil {
+		t.Errorf("%d ports, %v", n, err)
+	}
+	if err := Make(s, Content{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddPorts(s, many); err != nil {
+		t.Fatal(err)
+	}
+	many[len(many)-1].To = []byte{10, 63, 0, 3} // one is in the way
+	if err := AddPorts(s, many); err != nil {
+		t.Fatal(err)
+	}
+}
