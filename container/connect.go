@@ -181,7 +181,7 @@ func (m *Manager) reconnect(ctx context.Context, ref, net string, change func(*C
 		return failf(ErrNotRunning, "container %s has just ended: try again", ref)
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, m.sweepNetworks(context.WithoutCancel(ctx), true))
 	}
 	return m.writeWishes(c)
 }

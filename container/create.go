@@ -35,8 +35,7 @@ func (m *Manager) Create(ctx context.Context, o *Options, find Find) (id string,
 		}
 	}
 	if err != nil {
-		d.close()
-		return "", errors.Join(err, d.discard())
+		return "", d.abandon(err)
 	}
 	return d.config.ID, d.claim.release()
 }
@@ -65,8 +64,7 @@ func (m *Manager) draft(ctx context.Context, o *Options, find Find, namespace *r
 	}
 	d := &draft{m: m, claim: claim, namespace: namespace}
 	if err := d.make(ctx, o, find); err != nil {
-		d.close()
-		return nil, errors.Join(err, d.discard())
+		return nil, d.abandon(err)
 	}
 	return d, nil
 }
@@ -312,6 +310,18 @@ func (d *draft) closeNetwork() {
 		d.shared.Close()
 		d.shared = nil
 	}
+}
+
+// abandon leaves nothing of a container that could not be made, for the reason
+// that is given, nor of networks that nobody else is on.
+func (d *draft) abandon(why error) error {
+	connects := d.net != nil
+	d.close()
+	err := errors.Join(why, d.discard())
+	if connects {
+		err = errors.Join(err, d.m.sweepNetworks(context.Background(), true))
+	}
+	return err
 }
 
 // discard removes what there is of the container, and gives up the claim. The

@@ -41,7 +41,7 @@ func (m *Manager) Remove(ctx context.Context, ref string, force, volumes bool) e
 		}
 		err = m.remove(ctx, claim, c, volumes)
 		if err == nil {
-			err = m.sweepNetworks(ctx)
+			err = m.sweepNetworks(ctx, false)
 		}
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", ref, err)

@@ -42,8 +42,7 @@ func (m *Manager) Run(ctx context.Context, o *Options, find Find, r RunOptions) 
 	l := launch{m: m, claim: d.claim, config: d.config, draft: d, with: with, options: r, fresh: true}
 	session, err := l.create(ctx, d)
 	if err != nil {
-		d.close()
-		return Ended{}, errors.Join(err, d.discard())
+		return Ended{}, d.abandon(err)
 	}
 	return l.attend(ctx, session)
 }
@@ -81,7 +80,11 @@ func (m *Manager) Start(ctx context.Context, ref string, r RunOptions) (Ended, e
 			claim.pass() // the next sweep tries again
 			return Ended{}, errors.Join(err, left)
 		}
-		return Ended{}, errors.Join(err, claim.release())
+		err = errors.Join(err, claim.release())
+		if c.bridged() {
+			err = errors.Join(err, m.sweepNetworks(context.WithoutCancel(ctx), true))
+		}
+		return Ended{}, err
 	}
 	return l.attend(ctx, session)
 }

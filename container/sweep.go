@@ -24,7 +24,7 @@ func (m *Manager) Sweep(ctx context.Context) error {
 	if err := m.layOut(); err != nil {
 		return err
 	}
-	errs := []error{m.sweepBoot(ctx)}
+	errs, found := []error{m.sweepBoot(ctx)}, false
 	names, err := readNames(filepath.Join(m.State, "containers"))
 	if err != nil {
 		return errors.Join(append(errs, err)...)
@@ -38,22 +38,27 @@ func (m *Manager) Sweep(ctx context.Context) error {
 			continue // somebody else is at it
 		}
 		if err == nil {
+			found = true
 			err = m.finish(ctx, claim)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", shortID(id), err))
 		}
 	}
-	return errors.Join(append(errs, m.sweepNetworks(ctx))...)
+	return errors.Join(append(errs, m.sweepNetworks(ctx, found))...)
 }
 
 // sweepNetworks has the bridges taken down that nobody uses. That there are any
-// shows by an empty directory of leases.
-func (m *Manager) sweepNetworks(ctx context.Context) error {
+// shows by an empty directory of leases; where something was killed, there may
+// be anything.
+func (m *Manager) sweepNetworks(ctx context.Context, killed bool) error {
 	networks := m.Networks()
 	names, err := readNames(networks.State)
-	if err != nil {
+	if err != nil || len(names) == 0 {
 		return err
+	}
+	if killed {
+		return networks.Sweep(ctx)
 	}
 	for _, name := range names {
 		dir := filepath.Join(networks.State, name)

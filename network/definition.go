@@ -211,6 +211,20 @@ func (m *Manager) define(n *Network) error {
 	return atomicfile.Write(m.definition(n.Name), raw)
 }
 
+// dropUnfinished removes definitions that somebody was killed over. With the
+// exclusive lock nobody else writes one.
+func (m *Manager) dropUnfinished() error {
+	paths, err := filepath.Glob(m.definition(".*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		errs = append(errs, os.Remove(path))
+	}
+	return errors.Join(errs...)
+}
+
 // read reads a definition: fs.ErrNotExist if it is not there.
 func (m *Manager) read(name string) (*Network, error) {
 	raw, err := os.ReadFile(m.definition(name))

@@ -175,6 +175,9 @@ func (m *Manager) each(ctx context.Context, do func(k kernel, n *Network) error)
 		return err
 	}
 	defer lock.Close()
+	if err := m.dropUnfinished(); err != nil {
+		return err
+	}
 	all, err := m.definitions()
 	if err != nil || len(all) == 0 {
 		return err

@@ -114,6 +114,11 @@ func (m *Manager) isUp(k kernel, n *Network) (index int, up bool) {
 	return index, err == nil && readNote(m.upPath(n.Name)) == strconv.Itoa(index)
 }
 
+// notWhole is in the place of the bridge's number before the first part of it is
+// made, and until the last is gone: as long as the file is there, there may be
+// something to take down.
+const notWhole = "0"
+
 func (m *Manager) upPath(name string) string { return filepath.Join(m.stateDir(name), "up") }
 
 // isRuled says whether the rules are as they have to be. They are as they were
@@ -209,6 +214,9 @@ func (m *Manager) bringUp(k kernel, n *Network) error {
 			return err
 		}
 	}
+	if err := writeNote(m.upPath(n.Name), notWhole); err != nil {
+		return err
+	}
 	if err := unavailable(table.AddBridge(k.rules, n.ruled()), "add it to the rules"); err != nil {
 		return err
 	}
@@ -295,8 +303,10 @@ func linkKind(s *netlink.Socket, index int) (kind, alias string) {
 // the exclusive lock, and nobody lives on it. A bridge that was there before
 // the network stays.
 func (m *Manager) takeDown(k kernel, n *Network) error {
-	if err := os.Remove(m.upPath(n.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if _, err := os.Lstat(m.upPath(n.Name)); err == nil {
+		if err := writeNote(m.upPath(n.Name), notWhole); err != nil {
+			return err
+		}
 	}
 	index, err := k.route.Index(n.Bridge)
 	if err == nil {
@@ -309,7 +319,10 @@ func (m *Manager) takeDown(k kernel, n *Network) error {
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return unavailable(err, "remove the bridge "+n.Bridge)
 	}
-	return unavailable(table.RemoveBridge(k.rules, n.ruled()), "remove "+n.Bridge+" from the rules")
+	if err := table.RemoveBridge(k.rules, n.ruled()); err != nil {
+		return unavailable(err, "remove "+n.Bridge+" from the rules")
+	}
+	return removeIfThere(m.upPath(n.Name))
 }
 
 // ports says how many ports a bridge has.

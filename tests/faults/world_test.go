@@ -43,8 +43,14 @@ func newWorld(t *testing.T, image string, blank bool) *world {
 	}
 	w.must(os.Mkdir(w.Temp, 0o700))
 	if !blank {
-		_, err := w.ok("run", "--rm", "--rootfs", shared.rootfs, "true")
-		w.must(err)
+		for _, args := range [][]string{
+			{"network", "create", "net"},
+			{"run", "--rm", "--network", "net", "--network", "bridge", "--rootfs", shared.rootfs, "true"},
+			{"ps"},
+		} {
+			_, err := w.ok(args...)
+			w.must(err)
+		}
 	}
 	if image != "" {
 		_, err := w.ok("pull", "-q", shared.registry.Ref(image))
