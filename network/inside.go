@@ -98,7 +98,9 @@ func (e *Endpoint) announce(host, inside *netlink.Socket, mac net.HardwareAddr) 
 	if err != nil {
 		return unavailable(err, "look for "+e.Host)
 	}
-	linkKind(host, port)
+	if _, _, err := linkKind(host, port); err != nil {
+		return unavailable(err, "look at "+e.Host)
+	}
 	index, err := inside.Index(e.Interface)
 	if err != nil {
 		return unavailable(err, "look for "+e.Interface)

@@ -246,7 +246,11 @@ func makeBridge(s *netlink.Socket, n *Network) (index int, err error) {
 	if err != nil {
 		return 0, unavailable(err, "look for the bridge "+n.Bridge)
 	}
-	if kind, _ := linkKind(s, index); kind != "bridge" {
+	kind, _, err := linkKind(s, index)
+	if err != nil {
+		return 0, unavailable(err, "look at the bridge "+n.Bridge)
+	}
+	if kind != "bridge" {
 		return 0, failf(ErrUnavailable, "the interface %s is there already, and is no bridge", n.Bridge)
 	}
 	if err := n.set(); err != nil {
@@ -287,16 +291,15 @@ func (n *Network) set() error {
 
 // linkKind gives the kind of an interface that is made by software, and its
 // alias.
-func linkKind(s *netlink.Socket, index int) (kind, alias string) {
+func linkKind(s *netlink.Socket, index int) (kind, alias string, err error) {
 	r := &netlink.Request{}
 	r.Begin(unix.RTM_GETLINK, 0, link(index, 0, 0))
-	// What is not there is of no kind.
-	_ = s.Do(r, func(_ uint16, body []byte) {
+	err = s.Do(r, func(_ uint16, body []byte) {
 		attrs := body[min(unix.SizeofIfInfomsg, len(body)):]
 		kind = netlink.String(netlink.Find(netlink.Find(attrs, unix.IFLA_LINKINFO), unix.IFLA_INFO_KIND))
 		alias = netlink.String(netlink.Find(attrs, unix.IFLA_IFALIAS))
 	})
-	return kind, alias
+	return kind, alias, err
 }
 
 // takeDown removes a network's bridge and its part in the rules. The caller has
@@ -308,21 +311,28 @@ func (m *Manager) takeDown(k kernel, n *Network) error {
 			return err
 		}
 	}
-	index, err := k.route.Index(n.Bridge)
-	if err == nil {
-		if _, alias := linkKind(k.route, index); alias == n.alias() || n.Bridge == defaultBridge {
-			r := &netlink.Request{}
-			deleteLink(r, index)
-			err = k.route.Do(r, nil)
-		}
-	}
-	if err != nil && !errors.Is(err, unix.ENODEV) {
+	if err := m.deleteBridge(k.route, n); err != nil && !errors.Is(err, unix.ENODEV) {
 		return unavailable(err, "remove the bridge "+n.Bridge)
 	}
 	if err := table.RemoveBridge(k.rules, n.ruled()); err != nil {
 		return unavailable(err, "remove "+n.Bridge+" from the rules")
 	}
 	return removeIfThere(m.upPath(n.Name))
+}
+
+// deleteBridge removes a network's bridge, if it was made for that.
+func (m *Manager) deleteBridge(s *netlink.Socket, n *Network) error {
+	index, err := s.Index(n.Bridge)
+	if err != nil {
+		return err
+	}
+	_, alias, err := linkKind(s, index)
+	if err != nil || alias != n.alias() && n.Bridge != defaultBridge {
+		return err
+	}
+	r := &netlink.Request{}
+	deleteLink(r, index)
+	return s.Do(r, nil)
 }
 
 // ports says how many ports a bridge has.

@@ -45,6 +45,14 @@ func (s *site) minict() contender {
 	}}
 }
 
+// minictBridge is the same on the default network.
+func (s *site) minictBridge() contender {
+	c := s.minict()
+	c.name = "minict, bridge"
+	c.args = func(int) []string { return []string{s.binary, "run", "--rm", s.ref, "true"} }
+	return c
+}
+
 // minictExec is exec in a container that sleeps.
 func (s *site) minictExec() (contender, func(), error) {
 	env := s.minictEnv()

@@ -47,7 +47,7 @@ func operations() []operation {
 		{name: "run -d, networks and a port", args: run("-d --network net --network bridge -p 127.0.0.1:8099:80", rootfs, "sleep", "1000"), targets: both},
 		{name: "run --rm, networks and a port", args: run("--rm --network net -p 8099:80", rootfs, "true"), targets: []role{command}, alone: true},
 		{name: "network connect", prepare: web, args: []string{"network", "connect", "net", "web"}, targets: both, running: true, runsOn: true},
-		{name: "network disconnect", prepare: run("-d --network net -p 8099:80", rootfs, "sleep", "1000"), args: []string{"network", "disconnect", "net", "web"}, targets: both, running: true, runsOn: true},
+		{name: "network disconnect", prepare: run("-d --network net -p 8099:80", rootfs, "sleep", "1000"), args: []string{"network", "disconnect", "net", "web"}, targets: []role{command}, running: true, runsOn: true},
 		{name: "rm -f, networks and a port", prepare: run("-d --network net -p 8099:80", rootfs, "sleep", "1000"), args: []string{"rm", "-f", "web"}, targets: both, running: true},
 		{name: "exec", prepare: web, args: []string{"exec", "web", "true"}, targets: everybody, running: true, runsOn: true},
 		{name: "stop", prepare: web, args: []string{"stop", "web"}, targets: both, running: true},
