@@ -410,7 +410,7 @@ func (l *launch) attend(ctx context.Context, session *attach.Session) (Ended, er
 	if l.options.Streams == nil {
 		session.Close()
 		if l.fresh {
-			l.m.sweep(ctx)
+			l.m.sweepAfter(ctx)
 		}
 		return ended, nil
 	}

@@ -21,13 +21,19 @@ import (
 //
 // Create, Start, Remove and the like sweep by themselves.
 func (m *Manager) Sweep(ctx context.Context) error {
+	found, err := m.sweepContainers(ctx)
+	return errors.Join(err, m.sweepNetworks(ctx, found))
+}
+
+// sweepContainers is Sweep but for networks, and says whether there was anything.
+func (m *Manager) sweepContainers(ctx context.Context) (found bool, err error) {
 	if err := m.layOut(); err != nil {
-		return err
+		return false, err
 	}
-	errs, found := []error{m.sweepBoot(ctx)}, false
+	errs := []error{m.sweepBoot(ctx)}
 	names, err := readNames(filepath.Join(m.State, "containers"))
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return false, errors.Join(append(errs, err)...)
 	}
 	for _, id := range names {
 		if !isID(id) || m.alive(id) {
@@ -45,7 +51,7 @@ func (m *Manager) Sweep(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("sweep %s: %w", shortID(id), err))
 		}
 	}
-	return errors.Join(append(errs, m.sweepNetworks(ctx, found))...)
+	return found, errors.Join(errs...)
 }
 
 // sweepNetworks has the bridges taken down that nobody uses. That there are any
@@ -73,13 +79,26 @@ func (m *Manager) sweepNetworks(ctx context.Context, killed bool) error {
 }
 
 // sweep is Sweep on the way to something else, which does not fail by it.
-func (m *Manager) sweep(ctx context.Context) {
-	if err := m.Sweep(ctx); err != nil && m.Log != nil {
+func (m *Manager) sweep(ctx context.Context) { m.unswept(m.Sweep(ctx)) }
+
+func (m *Manager) unswept(err error) {
+	if err != nil && m.Log != nil {
 		m.Log.Warn("sweep", "error", err)
 	}
 }
 
-// sweepMeanwhile is sweep beside something else, for who has made this container.
+// sweepAfter is sweep for who has just made a container. Bridges that nobody is
+// on stay: to take one down keeps the kernel busy for as long as several
+// containers, and the next one may want it.
+func (m *Manager) sweepAfter(ctx context.Context) {
+	found, err := m.sweepContainers(ctx)
+	if found {
+		err = errors.Join(err, m.sweepNetworks(ctx, true))
+	}
+	m.unswept(err)
+}
+
+// sweepMeanwhile is sweepAfter beside something else, for who has made this container.
 // Where it is the only one there is nothing to sweep, and nobody is woken to
 // find that out: another thread costs more than the look.
 func (m *Manager) sweepMeanwhile(ctx context.Context, id string) {
@@ -88,7 +107,7 @@ func (m *Manager) sweepMeanwhile(ctx context.Context, id string) {
 	if err == nil && slices.Contains(names, sweptFile) && !slices.ContainsFunc(names, other) {
 		return
 	}
-	go m.sweep(ctx)
+	go m.sweepAfter(ctx)
 }
 
 // claimDead claims a container whose run directory is there and whose lock is
