@@ -104,7 +104,10 @@ func (s *site) onHostLayout(rounds int) error {
 		return err
 	}
 	results.table("run --rm --network none IMAGE true, on the host's cgroups ("+layout+")", "docker")
-	return nil
+	if err := s.withNetwork(peers, rounds); err != nil {
+		return err
+	}
+	return s.throughput(peers)
 }
 
 func (s *site) fill() error {

@@ -18,6 +18,7 @@ type contender struct {
 	env     []string
 	args    func(round int) []string // the command of each round
 	then    func(round int) []string // a second one, measured with it, or nil
+	engine  *engine                  // if it has a network of its own to measure
 	// What comes before and after each round, and is not measured, or nil.
 	before, after func(round int) error
 }

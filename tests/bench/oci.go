@@ -87,7 +87,7 @@ func (s *site) onPlainCgroup2(rounds int) error {
 		also  []contender
 		each  func(ociRuntime) contender
 	}{
-		{"run of the same root filesystem", []contender{s.minict(), s.minictBridge(), s.minictRootfs()}, func(r ociRuntime) contender { return r.run(ends) }},
+		{"run of the same root filesystem", []contender{s.minict(), s.minictRootfs(), s.bridged()}, func(r ociRuntime) contender { return r.run(ends) }},
 		{"create and start", nil, func(r ociRuntime) contender { return r.createAndStart(ends) }},
 		{"exec true in a running container", []contender{exec}, func(r ociRuntime) contender { return r.exec(stays) }},
 		{"delete", nil, func(r ociRuntime) contender { return r.delete(ends) }},

@@ -45,14 +45,6 @@ func (s *site) minict() contender {
 	}}
 }
 
-// minictBridge is the same on the default network.
-func (s *site) minictBridge() contender {
-	c := s.minict()
-	c.name = "minict, bridge"
-	c.args = func(int) []string { return []string{s.binary, "run", "--rm", s.ref, "true"} }
-	return c
-}
-
 // minictExec is exec in a container that sleeps.
 func (s *site) minictExec() (contender, func(), error) {
 	env := s.minictEnv()
@@ -91,8 +83,8 @@ func (s *site) podman() (contender, func(), error) {
 	return contender{name: "podman", version: number, env: environment(), args: func(int) []string { return args }}, stop, nil
 }
 
-// docker starts a daemon of our own. It brings no bridge: all that is measured
-// has no network.
+// docker starts a daemon of our own, with its usual network: a bridge, and rules
+// of iptables.
 func (s *site) docker() (contender, func(), error) {
 	number, err := version("dockerd")
 	if err != nil {
@@ -101,8 +93,7 @@ func (s *site) docker() (contender, func(), error) {
 	run := filepath.Join("/run", filepath.Base(s.dir)+"-docker")
 	socket := "unix://" + filepath.Join(run, "docker.sock")
 	daemon := exec.Command("dockerd", "--data-root", filepath.Join(s.dir, "docker"), "--exec-root", filepath.Join(run, "exec"),
-		"--pidfile", filepath.Join(run, "pid"), "--host", socket, "--iptables=false", "--ip6tables=false", "--bridge=none",
-		"--storage-driver", "overlay2")
+		"--pidfile", filepath.Join(run, "pid"), "--host", socket, "--storage-driver", "overlay2")
 	if err := os.MkdirAll(run, 0o700); err != nil {
 		return contender{}, nil, err
 	}
@@ -132,7 +123,8 @@ func (s *site) docker() (contender, func(), error) {
 		return contender{}, stop, err
 	}
 	args := []string{"docker", "run", "--rm", "--network", "none", "bench:1", "true"}
-	return contender{name: "docker", version: number, env: env, args: func(int) []string { return args }}, stop, nil
+	return contender{name: "docker", version: number, env: env, args: func(int) []string { return args },
+		engine: &engine{name: "docker", image: "bench:1", env: env, argv: []string{"docker"}}}, stop, nil
 }
 
 // removeCgroups removes the empty groups of this name that a peer leaves.
