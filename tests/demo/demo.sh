@@ -19,7 +19,7 @@ note 'A container is a process with namespaces of its own: it is PID 1 there.'
 + 'minict run --rm --rootfs ./rootfs -- /bin/echo hello'
 + 'minict run --rm --rootfs ./rootfs -- ps -o pid,comm'
 + 'minict run --rm --rootfs ./rootfs --hostname box -- hostname'
-+ 'minict run --rm --rootfs ./rootfs -- ls /sys/class/net'
++ 'minict run --rm --network none --rootfs ./rootfs -- ls /sys/class/net'
 
 note 'The exit code is the command'"'"'s; what could not be run has a code of its own.'
 + 'minict run --rm --rootfs ./rootfs -- sh -c "exit 42"'
