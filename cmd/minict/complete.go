@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,68 +30,57 @@ func plainUsages(cmd *cobra.Command) {
 	}
 }
 
-// containerNames offers the names of containers, of those that run or of all,
-// for as many arguments as the command takes (a negative number is any).
-func (a *app) containerNames(all bool, most int) completion {
+// offer completes names that a list gives, for as many arguments as the command
+// takes (a negative number is any).
+func (a *app) offer(most int, list func(context.Context) ([]string, error)) completion {
 	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most || a.ready(cmd) != nil {
 			return noFiles(cmd, args, begin)
 		}
-		list, err := a.manager().List(cmd.Context(), all)
+		names, err := list(cmd.Context())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		var names []string
-		for _, s := range list {
-			if strings.HasPrefix(s.Name, begin) {
-				names = append(names, s.Name)
-			}
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
+		other := func(name string) bool { return !strings.HasPrefix(name, begin) }
+		return slices.DeleteFunc(names, other), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// containerNames offers the names of containers, of those that run or of all.
+func (a *app) containerNames(all bool, most int) completion {
+	return a.offer(most, func(ctx context.Context) (names []string, err error) {
+		list, err := a.manager().List(ctx, all)
+		for _, s := range list {
+			names = append(names, s.Name)
+		}
+		return names, err
+	})
 }
 
 // imageNames offers the names of images.
 func (a *app) imageNames(most int) completion {
-	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		if most >= 0 && len(args) >= most || a.ready(cmd) != nil {
-			return noFiles(cmd, args, begin)
-		}
-		client := a.images()
-		images, err := client.List(cmd.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var names []string
+	return a.offer(most, func(ctx context.Context) (names []string, err error) {
+		images, err := a.images().List(ctx)
 		for _, img := range images {
 			for _, n := range img.Names {
-				if name, err := image.Parse(n); err == nil && strings.HasPrefix(name.Familiar(), begin) {
+				if name, err := image.Parse(n); err == nil {
 					names = append(names, name.Familiar())
 				}
 			}
 		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
+		return names, err
+	})
 }
 
 // networkNames offers the names of networks.
 func (a *app) networkNames(most int) completion {
-	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		if most >= 0 && len(args) >= most || a.ready(cmd) != nil {
-			return noFiles(cmd, args, begin)
-		}
+	return a.offer(most, func(context.Context) (names []string, err error) {
 		list, err := a.networks().List()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var names []string
 		for _, n := range list {
-			if strings.HasPrefix(n.Name, begin) {
-				names = append(names, n.Name)
-			}
+			names = append(names, n.Name)
 		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
+		return names, err
+	})
 }
 
 // networkAndContainer offers a network, and then a container.
