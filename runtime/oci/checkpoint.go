@@ -31,18 +31,11 @@ type CheckpointOptions struct {
 // left running, it is gone then, and its files are removed like by Delete.
 // When that fails it runs on.
 func (c *Container) Checkpoint(opt CheckpointOptions) error {
-	lock, err := c.lock()
+	pidfd, status, release, err := c.hold()
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	pidfd, status, err := c.open()
-	if err != nil {
-		return err
-	}
-	if pidfd >= 0 {
-		defer unix.Close(pidfd)
-	}
+	defer release()
 	if status != specs.StateRunning && status != statusPaused {
 		return fmt.Errorf("cannot checkpoint a container that is %s", status)
 	}

@@ -137,6 +137,24 @@ func (c *Container) open() (pidfd int, status Status, err error) {
 	return pidfd, status, err
 }
 
+// hold takes the lock and opens the first process, for a change that depends on
+// the status. Until release is called, both stay.
+func (c *Container) hold() (pidfd int, status Status, release func(), err error) {
+	lock, err := c.lock()
+	if err != nil {
+		return -1, "", nil, err
+	}
+	if pidfd, status, err = c.open(); err != nil {
+		return -1, "", nil, errors.Join(err, lock.Close())
+	}
+	return pidfd, status, func() {
+		if pidfd >= 0 {
+			unix.Close(pidfd)
+		}
+		lock.Close()
+	}, nil
+}
+
 func (c *Container) status(pidfd int) (Status, error) {
 	switch {
 	case !c.complete && c.beingCreated():

@@ -28,18 +28,11 @@ func (r *Runtime) Delete(id string, force bool) error {
 	if err != nil {
 		return err
 	}
-	lock, err := c.lock()
+	_, status, release, err := c.hold()
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	pidfd, status, err := c.open()
-	if err != nil {
-		return err
-	}
-	if pidfd >= 0 {
-		unix.Close(pidfd)
-	}
+	defer release()
 	if status != specs.StateStopped && c.complete && !force {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", id, status)
 	}

@@ -17,18 +17,11 @@ import (
 // A container whose startContainer hook fails, or whose program can't be
 // executed, has stopped.
 func (c *Container) Start() error {
-	lock, err := c.lock()
+	pidfd, status, release, err := c.hold()
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	pidfd, status, err := c.open()
-	if err != nil {
-		return err
-	}
-	if pidfd >= 0 {
-		defer unix.Close(pidfd)
-	}
+	defer release()
 	switch status {
 	case specs.StateCreated:
 	case specs.StateStopped:
