@@ -2,7 +2,8 @@ package container
 
 import (
 	"errors"
-	"fmt"
+
+	"minict/internal/fault"
 )
 
 // What kind of error it is decides the exit code of a command. Test with
@@ -18,21 +19,8 @@ var (
 	ErrNotRunnable = errors.New("command not executable")   // exit code 126
 )
 
-// fault is an error with a kind: its text is the user's line, its kind is for
-// errors.Is, its cause for both.
-type fault struct {
-	kind  error
-	text  string
-	cause error
-}
-
-func (f *fault) Error() string   { return f.text }
-func (f *fault) Unwrap() []error { return []error{f.kind, f.cause} }
-
-// failf is fmt.Errorf for an error of a kind. Causes are wrapped with %w.
 func failf(kind error, format string, args ...any) error {
-	err := fmt.Errorf(format, args...)
-	return &fault{kind: kind, text: err.Error(), cause: err}
+	return fault.Errorf(kind, format, args...)
 }
 
 func invalidf(format string, args ...any) error { return failf(ErrInvalid, format, args...) }

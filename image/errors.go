@@ -2,7 +2,8 @@ package image
 
 import (
 	"errors"
-	"fmt"
+
+	"minict/internal/fault"
 )
 
 // What can be wrong with an image, for who has to choose a message or an exit
@@ -34,13 +35,5 @@ var (
 // Because is an error of a kind that its text says in better words than the
 // kind's own.
 func Because(kind error, format string, args ...any) error {
-	return &fault{kind, fmt.Sprintf(format, args...)}
+	return fault.Errorf(kind, format, args...)
 }
-
-type fault struct {
-	kind error
-	text string
-}
-
-func (f *fault) Error() string { return f.text }
-func (f *fault) Unwrap() error { return f.kind }
