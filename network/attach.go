@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
-	"minict/network/netlink"
+	"minict/internal/netlink"
 	"minict/network/release"
 	"minict/network/table"
 )

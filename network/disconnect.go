@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"minict/internal/flock"
-	"minict/network/netlink"
+	"minict/internal/netlink"
 	"minict/network/release"
 	"minict/network/table"
 )

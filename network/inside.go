@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // within does something on a thread that is in another network namespace for
@@ -106,7 +106,7 @@ func (e *Endpoint) announce(host, inside *netlink.Socket, mac net.HardwareAddr) 
 		return unavailable(err, "look for "+e.Interface)
 	}
 	r := &netlink.Request{}
-	r.Begin(unix.RTM_SETLINK, 0, link(index, 0, 0))
+	r.Begin(unix.RTM_SETLINK, 0, netlink.Link(index, 0, 0))
 	r.Attr(unix.IFLA_ADDRESS, mac)
 	return unavailable(inside.Do(r, nil), "announce the MAC of "+e.Interface)
 }

@@ -8,16 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
-
-// link is struct ifinfomsg. What is not in change stays as it is.
-func link(index int, flags, change uint32) []byte {
-	b := make([]byte, 4, unix.SizeofIfInfomsg)
-	b = append(b, netlink.Word(uint32(index))...)
-	b = append(b, netlink.Word(flags)...)
-	return append(b, netlink.Word(change)...)
-}
 
 // Attributes that x/sys/unix has not, linux/veth.h and linux/if_link.h.
 const (
@@ -28,7 +20,7 @@ const (
 // addBridge asks for a bridge. With an address of its own it keeps it whoever
 // comes and goes: else it would be the least of its ports'.
 func addBridge(r *netlink.Request, n *Network) {
-	r.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(0, 0, 0))
+	r.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, netlink.Link(0, 0, 0))
 	r.Text(unix.IFLA_IFNAME, n.Bridge)
 	r.Attr(unix.IFLA_ADDRESS, deriveMAC(n.Subnets[0].Gateway))
 	if n.MTU != 0 {
@@ -36,7 +28,7 @@ func addBridge(r *netlink.Request, n *Network) {
 	}
 	r.Nest(unix.IFLA_LINKINFO, func() { r.Attr(unix.IFLA_INFO_KIND, []byte("bridge")) })
 	// The alias says whose it is, which for a name of the user's only that does.
-	r.Begin(unix.RTM_SETLINK, 0, link(0, 0, 0))
+	r.Begin(unix.RTM_SETLINK, 0, netlink.Link(0, 0, 0))
 	r.Text(unix.IFLA_IFNAME, n.Bridge)
 	r.Text(unix.IFLA_IFALIAS, n.alias())
 }
@@ -47,7 +39,7 @@ func (n *Network) alias() string { return "minict network " + n.Name }
 // comes into being in the namespace. To move it there would have the kernel
 // wait until nobody could be using it any more.
 func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.HardwareAddr, namespace *os.File) {
-	r.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(0, unix.IFF_UP, unix.IFF_UP))
+	r.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, netlink.Link(0, unix.IFF_UP, unix.IFF_UP))
 	r.Text(unix.IFLA_IFNAME, e.Host)
 	r.Word(unix.IFLA_MASTER, uint32(bridge))
 	n.ends(r)
@@ -55,7 +47,7 @@ func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.Ha
 		r.Attr(unix.IFLA_INFO_KIND, []byte("veth"))
 		r.Nest(unix.IFLA_INFO_DATA, func() {
 			r.Nest(vethInfoPeer, func() {
-				r.Raw(link(0, 0, 0))
+				r.Raw(netlink.Link(0, 0, 0))
 				r.Text(unix.IFLA_IFNAME, e.Interface)
 				r.Attr(unix.IFLA_ADDRESS, mac)
 				n.ends(r)
@@ -65,7 +57,7 @@ func addVeth(r *netlink.Request, n *Network, bridge int, e *Endpoint, mac net.Ha
 	})
 	// A port needs no address of its own, and should not speak IPv6 with the
 	// container. It would begin with that when its other end is up.
-	r.Begin(unix.RTM_SETLINK, 0, link(0, 0, 0))
+	r.Begin(unix.RTM_SETLINK, 0, netlink.Link(0, 0, 0))
 	r.Text(unix.IFLA_IFNAME, e.Host)
 	r.Nest(unix.IFLA_AF_SPEC, func() {
 		r.Nest(unix.AF_INET6, func() { r.Byte(unix.IFLA_INET6_ADDR_GEN_MODE, noAddressOfSelf) })
@@ -86,18 +78,18 @@ func (n *Network) ends(r *netlink.Request) {
 
 // setHairpin asks for a port that sends frames back to where they come from.
 func setHairpin(r *netlink.Request, index int) {
-	header := link(index, 0, 0)
+	header := netlink.Link(index, 0, 0)
 	header[0] = unix.AF_BRIDGE
 	r.Begin(unix.RTM_SETLINK, 0, header)
 	r.Nest(unix.IFLA_PROTINFO, func() { r.Byte(unix.IFLA_BRPORT_MODE, 1) })
 }
 
 func setUp(r *netlink.Request, index int) {
-	r.Begin(unix.RTM_NEWLINK, 0, link(index, unix.IFF_UP, unix.IFF_UP))
+	r.Begin(unix.RTM_NEWLINK, 0, netlink.Link(index, unix.IFF_UP, unix.IFF_UP))
 }
 
 func deleteLink(r *netlink.Request, index int) {
-	r.Begin(unix.RTM_DELLINK, 0, link(index, 0, 0))
+	r.Begin(unix.RTM_DELLINK, 0, netlink.Link(index, 0, 0))
 }
 
 // addAddress asks for an address. That nobody else has an IPv6 address is

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
-	"minict/network/netlink"
+	"minict/internal/netlink"
 	"minict/network/table"
 )
 
@@ -293,7 +293,7 @@ func (n *Network) set() error {
 // alias.
 func linkKind(s *netlink.Socket, index int) (kind, alias string, err error) {
 	r := &netlink.Request{}
-	r.Begin(unix.RTM_GETLINK, 0, link(index, 0, 0))
+	r.Begin(unix.RTM_GETLINK, 0, netlink.Link(index, 0, 0))
 	err = s.Do(r, func(_ uint16, body []byte) {
 		attrs := body[min(unix.SizeofIfInfomsg, len(body)):]
 		kind = netlink.String(netlink.Find(netlink.Find(attrs, unix.IFLA_LINKINFO), unix.IFLA_INFO_KIND))
@@ -338,7 +338,7 @@ func (m *Manager) deleteBridge(s *netlink.Socket, n *Network) error {
 // ports says how many ports a bridge has.
 func bridgePorts(s *netlink.Socket, index int) (count int, err error) {
 	r := &netlink.Request{}
-	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, link(0, 0, 0))
+	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, netlink.Link(0, 0, 0))
 	r.Word(unix.IFLA_MASTER, uint32(index)) // kernels before 4.6 list all
 	err = s.Do(r, func(_ uint16, body []byte) {
 		if int(netlink.GetWord(netlink.Find(body[min(unix.SizeofIfInfomsg, len(body)):], unix.IFLA_MASTER))) == index {

@@ -1,16 +1,17 @@
 package runtime
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"minict/internal/netlink"
+	"minict/internal/thread"
 )
 
 // MoveNetDevices is the launcher's part of PauseCreateRuntime for
@@ -23,22 +24,36 @@ func MoveNetDevices(devices map[string]specs.LinuxNetDevice, pid, pidfd int) err
 	if len(devices) == 0 {
 		return nil
 	}
-	host, err := openNetlink()
+	host, err := netlink.Open(unix.NETLINK_ROUTE)
 	if err != nil {
-		return err
+		return fmt.Errorf("open a netlink socket: %w", err)
 	}
-	defer host.close()
+	defer host.Close()
 	inside, err := openNetlinkOf(pidfd)
 	if err != nil {
 		return err
 	}
-	defer inside.close()
+	defer inside.Close()
 	for _, name := range slices.Sorted(maps.Keys(devices)) {
 		if err := moveNetDevice(host, inside, name, devices[name].Name, pid); err != nil {
 			return fmt.Errorf("linux.netDevices: %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// openNetlinkOf opens a socket in the network namespace of a process.
+func openNetlinkOf(pidfd int) (s *netlink.Socket, err error) {
+	err = thread.Run(func() (err error) {
+		if err = unix.Setns(pidfd, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the container's network namespace: %w", err)
+		}
+		if s, err = netlink.Open(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("open a netlink socket: %w", err)
+		}
+		return nil
+	})
+	return s, err
 }
 
 // checkNetDevices refuses names that the kernel would not take: it would find
@@ -74,144 +89,128 @@ func goodDeviceName(name string) bool {
 		!strings.ContainsAny(pattern, "%/: \t\n\v\f\r\x00")
 }
 
-func moveNetDevice(host, inside *rtnetlink, name, as string, pid int) error {
+func moveNetDevice(host, inside *netlink.Socket, name, as string, pid int) error {
 	if as == "" {
 		as = name
 	}
-	index, err := host.linkByName(name)
+	index, err := host.Index(name)
 	if err != nil {
 		return fmt.Errorf("look it up: %w", err)
 	}
-	addresses, err := host.lasting(index)
+	addresses, err := lasting(host, index)
 	if err != nil {
 		return fmt.Errorf("read its addresses: %w", err)
 	}
-	before, err := inside.links()
+	before, err := netDevices(inside)
 	if err != nil {
 		return fmt.Errorf("list the container's devices: %w", err)
 	}
 	if slices.Contains(slices.Collect(maps.Values(before)), as) {
 		return fmt.Errorf("move it: %s is in the container already: %w", as, unix.EEXIST)
 	}
-	if _, err := host.call(unix.RTM_SETLINK, 0, slices.Concat(ifInfo(index, 0),
-		attribute(unix.IFLA_NET_NS_PID, word(uint32(pid))), attribute(unix.IFLA_IFNAME, append([]byte(as), 0)))); err != nil {
+	r := &netlink.Request{}
+	r.Begin(unix.RTM_SETLINK, 0, netlink.Link(index, 0, 0))
+	r.Word(unix.IFLA_NET_NS_PID, uint32(pid))
+	r.Text(unix.IFLA_IFNAME, as)
+	if err := host.Do(r, nil); err != nil {
 		return fmt.Errorf("move it as %s: %w", as, err)
 	}
 	// Its number, and its name if that is a pattern, are for the kernel to say.
-	after, err := inside.links()
+	after, err := netDevices(inside)
 	if err != nil {
 		return fmt.Errorf("list the container's devices: %w", err)
 	}
 	for i := range after {
 		if _, there := before[i]; !there {
-			return inside.bringUp(i, addresses)
+			return bringUp(inside, i, addresses)
 		}
 	}
 	return errors.New("it is not in the container after it was moved there")
 }
 
 // bringUp gives a device addresses, and sets it up.
-func (s *rtnetlink) bringUp(index int32, addresses []address) error {
+func bringUp(s *netlink.Socket, index int, addresses []address) error {
 	for _, a := range addresses {
-		if _, err := s.call(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, a.message(index)); err != nil {
+		r := &netlink.Request{}
+		a.add(r, index)
+		if err := s.Do(r, nil); err != nil {
 			return fmt.Errorf("give it its address: %w", err)
 		}
 	}
-	if _, err := s.call(unix.RTM_NEWLINK, 0, ifInfo(index, unix.IFF_UP)); err != nil {
+	r := &netlink.Request{}
+	r.Begin(unix.RTM_NEWLINK, 0, netlink.Link(index, unix.IFF_UP, unix.IFF_UP))
+	if err := s.Do(r, nil); err != nil {
 		return fmt.Errorf("set it up: %w", err)
 	}
 	return nil
 }
 
-// ifInfo is struct ifinfomsg that sets flags.
-func ifInfo(index int32, flags uint32) []byte {
-	b := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(b[4:], uint32(index))
-	binary.NativeEndian.PutUint32(b[8:], flags)
-	binary.NativeEndian.PutUint32(b[12:], flags) // those that change
-	return b
-}
-
-func (s *rtnetlink) linkByName(name string) (int32, error) {
-	messages, err := s.call(unix.RTM_GETLINK, 0, append(ifInfo(0, 0), attribute(unix.IFLA_IFNAME, append([]byte(name), 0))...))
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range messages {
-		if m.Header.Type == unix.RTM_NEWLINK && len(m.Data) >= unix.SizeofIfInfomsg {
-			return int32(binary.NativeEndian.Uint32(m.Data[4:])), nil
+// netDevices are the devices of a namespace, their names by their numbers.
+func netDevices(s *netlink.Socket) (map[int]string, error) {
+	list := make(map[int]string)
+	r := &netlink.Request{}
+	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, netlink.Link(0, 0, 0))
+	err := s.Do(r, func(kind uint16, body []byte) {
+		if kind == unix.RTM_NEWLINK && len(body) >= unix.SizeofIfInfomsg {
+			list[int(netlink.GetWord(body[4:]))] = netlink.String(netlink.Find(body[unix.SizeofIfInfomsg:], unix.IFLA_IFNAME))
 		}
-	}
-	return 0, unix.ENODEV
-}
-
-// links are the devices of a namespace, their names by their numbers.
-func (s *rtnetlink) links() (map[int32]string, error) {
-	messages, err := s.call(unix.RTM_GETLINK, unix.NLM_F_DUMP, ifInfo(0, 0))
-	if err != nil {
-		return nil, err
-	}
-	list := make(map[int32]string)
-	for _, m := range messages {
-		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-		if err != nil || m.Header.Type != unix.RTM_NEWLINK {
-			continue
-		}
-		index := int32(binary.NativeEndian.Uint32(m.Data[4:]))
-		list[index] = ""
-		for _, a := range attrs {
-			if a.Attr.Type == unix.IFLA_IFNAME {
-				list[index] = strings.TrimRight(string(a.Value), "\x00")
-			}
-		}
-	}
-	return list, nil
+	})
+	return list, err
 }
 
 // address is one of a device's, as the kernel tells and takes it.
 type address struct {
-	header []byte // struct ifaddrmsg
-	attrs  []byte
+	header []byte // struct ifaddrmsg, but for the device
+	kept   []attribute
+	flags  uint32
 }
 
-func (a address) message(index int32) []byte {
-	b := slices.Concat(a.header, a.attrs)
-	binary.NativeEndian.PutUint32(b[4:], uint32(index))
-	return b
+type attribute struct {
+	kind uint16
+	data []byte
+}
+
+// add asks for the address on a device.
+func (a address) add(r *netlink.Request, index int) {
+	r.Begin(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, slices.Concat(a.header, netlink.Word(uint32(index))))
+	for _, attr := range a.kept {
+		r.Attr(attr.kind, attr.data)
+	}
+	r.Word(unix.IFA_FLAGS, a.flags)
 }
 
 // lasting are the addresses of a device that the move would take away and that
 // have to stay: permanent ones of global scope, of any family.
-func (s *rtnetlink) lasting(index int32) ([]address, error) {
-	messages, err := s.call(unix.RTM_GETADDR, unix.NLM_F_DUMP, make([]byte, unix.SizeofIfAddrmsg))
-	if err != nil {
-		return nil, err
+func lasting(s *netlink.Socket, index int) (list []address, err error) {
+	r := &netlink.Request{}
+	r.Begin(unix.RTM_GETADDR, unix.NLM_F_DUMP, make([]byte, unix.SizeofIfAddrmsg))
+	err = s.Do(r, func(kind uint16, body []byte) {
+		const indexAt = 4
+		if kind != unix.RTM_NEWADDR || len(body) < unix.SizeofIfAddrmsg || int(netlink.GetWord(body[indexAt:])) != index {
+			return
+		}
+		if a, ok := readAddress(body); ok {
+			list = append(list, a)
+		}
+	})
+	return list, err
+}
+
+// readAddress reads a message about an address, and says whether it lasts.
+func readAddress(body []byte) (a address, ok bool) {
+	const flagsAt, scopeAt, headerEnd = 2, 3, 4 // struct ifaddrmsg: family, prefix, flags, scope, index
+	a.header, a.flags = slices.Clone(body[:headerEnd]), uint32(body[flagsAt])
+	for kind, data := range netlink.Attributes(body[unix.SizeofIfAddrmsg:]) {
+		switch kind {
+		case unix.IFA_FLAGS:
+			a.flags = netlink.GetWord(data)
+		case unix.IFA_ADDRESS, unix.IFA_LOCAL, unix.IFA_BROADCAST, unix.IFA_RT_PRIORITY:
+			a.kept = append(a.kept, attribute{kind, slices.Clone(data)})
+		}
 	}
-	var list []address
-	for _, m := range messages {
-		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-		if err != nil || m.Header.Type != unix.RTM_NEWADDR || int32(binary.NativeEndian.Uint32(m.Data[4:])) != index {
-			continue
-		}
-		const scopeAt, flagsAt = 3, 2 // struct ifaddrmsg: family, prefix, flags, scope, index
-		header := slices.Clone(m.Data[:unix.SizeofIfAddrmsg])
-		flags := uint32(header[flagsAt])
-		var kept []byte
-		for _, a := range attrs {
-			switch a.Attr.Type {
-			case unix.IFA_FLAGS:
-				flags = binary.NativeEndian.Uint32(a.Value)
-			case unix.IFA_ADDRESS, unix.IFA_LOCAL, unix.IFA_BROADCAST, unix.IFA_RT_PRIORITY:
-				kept = append(kept, attribute(a.Attr.Type, a.Value)...)
-			}
-		}
-		if flags&unix.IFA_F_PERMANENT == 0 || header[scopeAt] != unix.RT_SCOPE_UNIVERSE {
-			continue
-		}
-		// The others tell of a state, and not of a wish.
-		flags &= unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_NOPREFIXROUTE
-		header[flagsAt] = 0
-		list = append(list, address{header, append(kept, attribute(unix.IFA_FLAGS, word(flags))...)})
-	}
-	return list, nil
+	ok = a.flags&unix.IFA_F_PERMANENT != 0 && a.header[scopeAt] == unix.RT_SCOPE_UNIVERSE
+	// The others tell of a state, and not of a wish.
+	a.flags &= unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_NOPREFIXROUTE
+	a.header[flagsAt] = 0
+	return a, ok
 }

@@ -15,7 +15,7 @@ package release
 import (
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 	"minict/network/table"
 )
 
@@ -141,9 +141,8 @@ func unplug(s *netlink.Socket, name string) error {
 	if err != nil {
 		return err
 	}
-	header := make([]byte, unix.SizeofIfInfomsg)
+	header := netlink.Link(index, 0, 0)
 	header[0] = unix.AF_BRIDGE
-	copy(header[4:], netlink.Word(uint32(index)))
 	r := &netlink.Request{}
 	r.Begin(unix.RTM_SETLINK, 0, header)
 	r.Nest(unix.IFLA_PROTINFO, func() {

@@ -3,7 +3,7 @@ package resolver
 import (
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 const tableName = "minict"

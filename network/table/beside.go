@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // Foreign is a chain of somebody else's, in which what goes to and comes from

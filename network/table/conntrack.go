@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // Attributes and messages of linux/netfilter/nfnetlink_conntrack.h, and two

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // Port is a published port. Addresses have four bytes or sixteen.

@@ -3,7 +3,7 @@ package table
 import (
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // expr is one expression of a rule. Expressions hand on what they have loaded

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // The sets and maps. Elements of the first three are names of bridges.

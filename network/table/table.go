@@ -8,7 +8,7 @@ package table
 import (
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 )
 
 // Name of the table, in the family inet: its rules see IPv4 and IPv6.

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"minict/network/netlink"
+	"minict/internal/netlink"
 	"minict/tests/host"
 )
 

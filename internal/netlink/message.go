@@ -44,6 +44,16 @@ func (r *Request) finish() {
 // Len is the number of messages.
 func (r *Request) Len() int { return r.count }
 
+// Link is struct ifinfomsg, the header of messages about links. Flags that are
+// not in change stay as they are.
+func Link(index int, flags, change uint32) []byte {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	put32(b[4:], uint32(index))
+	put32(b[8:], flags)
+	put32(b[12:], change)
+	return b
+}
+
 // Raw appends bytes, and fills up to a multiple of four.
 func (r *Request) Raw(data []byte) {
 	r.buf = append(r.buf, data...)
