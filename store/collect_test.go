@@ -477,6 +477,43 @@ func TestTruncatedIndex(t *testing.T) {
 	}
 }
 
+// A page that goes on beyond the end would have bbolt free pages without end.
+func TestIndexWithEndlessPages(t *testing.T) {
+	s, good, used := many(t)
+	kinds := map[int64]string{}
+	seen := errors.New("all seen, and nothing to be changed")
+	if err := s.Update(t.Context(), func(tx *Tx) error {
+		for page := range used / 4096 {
+			info, err := tx.bolt.Page(int(page))
+			if err != nil {
+				return err
+			}
+			kinds[page] = info.Type
+		}
+		return seen
+	}); !errors.Is(err, seen) {
+		t.Fatal(err)
+	}
+	met := map[string]bool{}
+	for page, kind := range kinds {
+		if kind != "leaf" && kind != "branch" && kind != "freelist" {
+			continue
+		}
+		met[kind] = true
+		bad := bytes.Clone(good)
+		binary.NativeEndian.PutUint32(bad[page*4096+12:], uint32(used/4096-page))
+		if err := os.WriteFile(s.path("index.db"), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Update(t.Context(), func(tx *Tx) error { return tx.Untag("image 0") }); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s page %d: %v", kind, page, err)
+		}
+	}
+	if !met["leaf"] || !met["branch"] || !met["freelist"] {
+		t.Errorf("the index has only %v", met)
+	}
+}
+
 // A page that leads back to one above it has no bottom.
 func TestIndexWithLoops(t *testing.T) {
 	s, good, used := many(t)

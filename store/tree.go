@@ -14,13 +14,16 @@ const (
 	pageBranch  = 1 // flags: elements are pos uint32, ksize uint32, page uint64
 	pageLeaf    = 2 // flags: elements are flags uint32, pos uint32, ksize uint32, vsize uint32
 	elementSize = 16
-	leafBucket  = 1        // flags of an element: its value begins with the page of a bucket, 0 if it is within
-	metaRoot    = 16 + 4*4 // where a meta page has the page of the root bucket
+	leafBucket  = 1              // flags of an element: its value begins with the page of a bucket, 0 if it is within
+	metaRoot    = 16 + 4*4       // where a meta page has the page of the root bucket
+	metaFree    = metaRoot + 2*8 // and that of the list of free pages; all ones for none
+	noFree      = 1<<64 - 1
 )
 
 // tree walks the pages of an index before bbolt does, only to see that each is
-// met once: bbolt follows a page that leads back to one above it until the
-// stack takes all memory, and that can't be caught.
+// met once and ends within the file: bbolt follows a page that leads back to one
+// above it until the stack takes all memory, and writes down each of the pages
+// that it takes one for that it frees. Neither can be caught.
 type tree struct {
 	file     *os.File
 	pageSize int64
@@ -31,24 +34,40 @@ type tree struct {
 func checkTree(file *os.File, pageSize int, size int64, txid int) error {
 	t := tree{file: file, pageSize: int64(pageSize), seen: make(map[uint64]bool)}
 	t.high = uint64(size / t.pageSize)
-	var root [8]byte
-	if _, err := file.ReadAt(root[:], int64(txid%2)*t.pageSize+metaRoot); err != nil {
+	var meta [metaFree + 8]byte
+	if _, err := file.ReadAt(meta[:], int64(txid%2)*t.pageSize); err != nil {
 		return t.damaged(err)
 	}
-	return t.page(binary.NativeEndian.Uint64(root[:]), true)
+	if free := binary.NativeEndian.Uint64(meta[metaFree:]); free != noFree {
+		if _, err := t.head(free); err != nil {
+			return err
+		}
+	}
+	return t.page(binary.NativeEndian.Uint64(meta[metaRoot:]), true)
+}
+
+// head reads the header of a page that is met for the first time.
+func (t *tree) head(id uint64) (head [pageHeader]byte, err error) {
+	if id < 2 || id >= t.high || t.seen[id] {
+		return head, t.damaged(fmt.Errorf("page %d where none can be", id))
+	}
+	t.seen[id] = true
+	if _, err := t.file.ReadAt(head[:], int64(id)*t.pageSize); err != nil {
+		return head, t.damaged(err)
+	}
+	if more := binary.NativeEndian.Uint32(head[12:]); uint64(more) >= t.high-id {
+		return head, t.damaged(fmt.Errorf("page %d goes on for %d pages", id, more))
+	}
+	return head, nil
 }
 
 // page walks the tree below one page. In the root bucket's leaves are buckets.
 func (t *tree) page(id uint64, root bool) error {
-	if id < 2 || id >= t.high || t.seen[id] {
-		return t.damaged(fmt.Errorf("page %d where none can be", id))
+	head, err := t.head(id)
+	if err != nil {
+		return err
 	}
-	t.seen[id] = true
 	at := int64(id) * t.pageSize
-	var head [pageHeader]byte
-	if _, err := t.file.ReadAt(head[:], at); err != nil {
-		return t.damaged(err)
-	}
 	flags := binary.NativeEndian.Uint16(head[8:])
 	if flags != pageBranch && (flags != pageLeaf || !root) {
 		return nil // a leaf; whatever else it is, bbolt says so
