@@ -18,12 +18,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"minict/internal/thread"
 )
 
 // Command is CRIU, to be run for one request.
@@ -120,22 +121,18 @@ func (s *session) close() {
 // start starts CRIU from a thread of its own, which is in the mount namespace
 // that CRIU gets, and ends with it.
 func (s *session) start(path string) error {
-	done := make(chan error)
-	go func() {
-		if s.Furnish != nil {
-			runtime.LockOSThread() // for good: so the thread ends here
-			if err := unshareMounts(); err != nil {
-				done <- err
-				return
-			}
-			if err := s.Furnish(); err != nil {
-				done <- err
-				return
-			}
+	if s.Furnish == nil {
+		return s.startHere(path)
+	}
+	return thread.Run(func() error {
+		if err := unshareMounts(); err != nil {
+			return err
 		}
-		done <- s.startHere(path)
-	}()
-	return <-done
+		if err := s.Furnish(); err != nil {
+			return err
+		}
+		return s.startHere(path)
+	})
 }
 
 // unshareMounts gives the thread mounts of its own, that still hear of the
