@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"minict/network/release"
+	"minict/network/resolver"
 )
 
 // releaseLines says how to undo what a container has, in the form of package
@@ -88,10 +89,10 @@ func (m *Manager) writeResolver(runDir string, servers []netip.Addr, a *Attached
 	if !slices.ContainsFunc(a.Endpoints, func(e Endpoint) bool { return e.Network != Default }) {
 		return nil
 	}
-	path := filepath.Join(runDir, "resolver")
-	var b strings.Builder
-	for _, s := range servers {
-		b.WriteString("server " + s.String() + "\n")
+	path := filepath.Join(runDir, resolver.SettingsFile)
+	var s resolver.Settings
+	for _, server := range servers {
+		s.Servers = append(s.Servers, server.String())
 	}
 	if len(servers) == 0 {
 		known, err := os.ReadFile(path)
@@ -99,15 +100,13 @@ func (m *Manager) writeResolver(runDir string, servers []netip.Addr, a *Attached
 			return err
 		}
 		for line := range strings.Lines(string(known)) {
-			if strings.HasPrefix(line, "server ") {
-				b.WriteString(line)
+			if server, ok := strings.CutPrefix(line, "server "); ok {
+				s.Servers = append(s.Servers, strings.TrimSpace(server))
 			}
 		}
 	}
-	if !slices.ContainsFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal }) {
-		b.WriteString("forward no\n")
-	}
-	return writeWhole(path, b.String())
+	s.NoForward = !slices.ContainsFunc(a.Endpoints, func(e Endpoint) bool { return !e.Internal })
+	return writeWhole(path, string(s.Encode()))
 }
 
 // living reads what the containers that live are connected to.

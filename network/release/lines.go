@@ -1,6 +1,8 @@
 package release
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"minict/network/table"
@@ -32,22 +34,12 @@ func read(path string) (string, error) {
 	}
 }
 
-// cut splits a text at the first separator.
-func cut(text string, separator byte) (before, after string) {
-	for i := range len(text) {
-		if text[i] == separator {
-			return text[:i], text[i+1:]
-		}
-	}
-	return text, ""
-}
-
 // find gives the arguments of the first line with a verb.
 func find(text, verb string) string {
 	for text != "" {
 		var line string
-		line, text = cut(text, '\n')
-		if v, arguments := cut(line, ' '); v == verb {
+		line, text, _ = strings.Cut(text, "\n")
+		if v, arguments, _ := strings.Cut(line, " "); v == verb {
 			return arguments
 		}
 	}
@@ -66,7 +58,7 @@ func ParsePort(text string) (p table.Port, ok bool) {
 	var fields [5][]byte
 	for i := range fields {
 		var word string
-		word, text = cut(text, ' ')
+		word, text, _ = strings.Cut(text, " ")
 		if fields[i], ok = unhexed(word); !ok {
 			return p, false
 		}

@@ -1,5 +1,5 @@
 // Package release undoes what a container's networks left in files and in the
-// ruleset. The small monitor calls it, so it imports x/sys/unix alone.
+// ruleset. The small monitor calls it, so it imports neither fmt nor os.
 //
 // What is to be done is in the file "release" of the container's run
 // directory: lines with a verb and its arguments, carried out in their order.
@@ -13,6 +13,8 @@
 package release
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"minict/internal/netlink"
@@ -67,8 +69,8 @@ func Lines(text string) error {
 	defer u.close()
 	for rest := text; rest != ""; {
 		var line string
-		line, rest = cut(rest, '\n')
-		verb, arguments := cut(line, ' ')
+		line, rest, _ = strings.Cut(rest, "\n")
+		verb, arguments, _ := strings.Cut(line, " ")
 		u.note(u.do(verb, arguments))
 	}
 	return u.err
