@@ -13,8 +13,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"minict/network/table"
 )
 
 // Containers that start at once all get an address, and no two the same one,
@@ -227,10 +225,7 @@ func TestFlushedRules(t *testing.T) {
 	web := w.attach("web", []Port{tcp(8080, 80)}, Default)
 	web.serve("tcp", 80, "web")
 	flush := func() {
-		k, err := openKernel()
-		w.must(err)
-		defer k.close()
-		w.must(table.Delete(k.rules))
+		w.must(deleteRules())
 		w.outside.misses("tcp", home4+":8080")
 	}
 	flush()

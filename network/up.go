@@ -335,19 +335,6 @@ func (m *Manager) deleteBridge(s *netlink.Socket, n *Network) error {
 	return s.Do(r, nil)
 }
 
-// ports says how many ports a bridge has.
-func bridgePorts(s *netlink.Socket, index int) (count int, err error) {
-	r := &netlink.Request{}
-	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, netlink.Link(0, 0, 0))
-	r.Word(unix.IFLA_MASTER, uint32(index)) // kernels before 4.6 list all
-	err = s.Do(r, func(_ uint16, body []byte) {
-		if int(netlink.GetWord(netlink.Find(body[min(unix.SizeofIfInfomsg, len(body)):], unix.IFLA_MASTER))) == index {
-			count++
-		}
-	})
-	return count, err
-}
-
 // makeRules makes the table with all that has to be in it: the bridges of the
 // networks that are up, and the ports of containers that live.
 func (m *Manager) makeRules(k kernel) error {

@@ -18,7 +18,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"minict/network/table"
 	"minict/tests/host"
 )
 
@@ -187,16 +186,12 @@ func (w *world) check() {
 			w.t.Errorf("left behind: bridge %s", name)
 		}
 	}
-	k, err := openKernel()
+	left, err := elements()
 	w.must(err)
-	defer k.close()
-	for _, set := range table.Sets() {
-		n, err := table.Count(k.rules, set)
-		if err == nil && n > 0 {
-			w.t.Errorf("left behind: %d elements of %s", n, set)
-		}
+	for _, e := range left {
+		w.t.Errorf("left behind: element %s", e)
 	}
-	w.must(table.Delete(k.rules))
+	w.must(deleteRules())
 }
 
 // guest is a container that has nothing but a network.

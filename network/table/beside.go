@@ -127,9 +127,3 @@ func eachRule(s *netlink.Socket, c Foreign, each func(attrs []byte)) error {
 	r.Text(unix.NFTA_RULE_CHAIN, c.Chain)
 	return s.Do(r, func(_ uint16, body []byte) { each(body[min(sizeofNfgenmsg, len(body)):]) })
 }
-
-// Rules counts the rules of a chain.
-func Rules(s *netlink.Socket, c Foreign) (count int, err error) {
-	err = eachRule(s, c, func([]byte) { count++ })
-	return count, err
-}

@@ -149,38 +149,3 @@ func refused(err error) unix.Errno {
 	}
 	return 0
 }
-
-// Delete removes the table, if it is there.
-func Delete(s *netlink.Socket) error {
-	err := s.Do(netlink.Batch(func(r *netlink.Request) {
-		begin(r, unix.NFT_MSG_DELTABLE, 0)
-		r.Text(unix.NFTA_TABLE_NAME, Name)
-	}), nil)
-	if refused(err) == unix.ENOENT {
-		return nil
-	}
-	return err
-}
-
-// Sets names the sets and maps.
-func Sets() (names []string) {
-	for _, s := range sets {
-		names = append(names, s.name)
-	}
-	return names
-}
-
-// Count says how many elements a set has.
-func Count(s *netlink.Socket, set string) (count int, err error) {
-	r := &netlink.Request{}
-	begin(r, unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP)
-	r.Text(unix.NFTA_SET_ELEM_LIST_TABLE, Name)
-	r.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
-	err = s.Do(r, func(_ uint16, body []byte) {
-		attrs := body[min(sizeofNfgenmsg, len(body)):]
-		for range netlink.Attributes(netlink.Find(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			count++
-		}
-	})
-	return count, err
-}

@@ -19,7 +19,7 @@ func openRules(t *testing.T) *netlink.Socket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := Delete(s); err != nil {
+		if err := deleteTable(s); err != nil {
 			t.Error(err)
 		}
 		s.Close()
@@ -52,7 +52,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("generation %d after %d, %v", after, before, err)
 		}
 		for set, want := range map[string]int{bridges: 2, internal: 1, hairpin: 2, any4: 1, ports4: 1, any6: 1, ports6: 0} {
-			if n, err := Count(s, set); err != nil || n != want {
+			if n, err := count(s, set); err != nil || n != want {
 				t.Errorf("%d elements of %s, %v, want %d", n, set, err, want)
 			}
 		}
@@ -97,7 +97,7 @@ func TestPorts(t *testing.T) {
 	if err := RemovePort(s, web); err != nil {
 		t.Error(err)
 	}
-	if n, err := Count(s, any4); n != 1 || err != nil {
+	if n, err := count(s, any4); n != 1 || err != nil {
 		t.Errorf("another's port was removed: %d, %v", n, err)
 	}
 	for range 2 {
@@ -105,7 +105,7 @@ func TestPorts(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n, err := Count(s, any4); n != 0 || err != nil {
+	if n, err := count(s, any4); n != 0 || err != nil {
 		t.Errorf("the port is still there: %d, %v", n, err)
 	}
 	for range 2 {
@@ -127,7 +127,7 @@ func TestManyPorts(t *testing.T) {
 	if err := Make(s, Content{Ports: many}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Count(s, any4); n != len(many) || err != nil {
+	if n, err := count(s, any4); n != len(many) || err != nil {
 		t.Errorf("%d ports, %v", n, err)
 	}
 	if err := Make(s, Content{}); err != nil {
@@ -140,4 +140,31 @@ func TestManyPorts(t *testing.T) {
 	if err := AddPorts(s, many); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// deleteTable removes the table, if it is there.
+func deleteTable(s *netlink.Socket) error {
+	err := s.Do(netlink.Batch(func(r *netlink.Request) {
+		begin(r, unix.NFT_MSG_DELTABLE, 0)
+		r.Text(unix.NFTA_TABLE_NAME, Name)
+	}), nil)
+	if refused(err) == unix.ENOENT {
+		return nil
+	}
+	return err
+}
+
+// count says how many elements a set has.
+func count(s *netlink.Socket, set string) (n int, err error) {
+	r := &netlink.Request{}
+	begin(r, unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP)
+	r.Text(unix.NFTA_SET_ELEM_LIST_TABLE, Name)
+	r.Text(unix.NFTA_SET_ELEM_LIST_SET, set)
+	err = s.Do(r, func(_ uint16, body []byte) {
+		attrs := body[min(sizeofNfgenmsg, len(body)):]
+		for range netlink.Attributes(netlink.Find(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			n++
+		}
+	})
+	return n, err
 }
