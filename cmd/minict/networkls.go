@@ -146,7 +146,7 @@ func (a *app) networkFilter(key, value string) (func(*network.Network) bool, err
 		if value != "custom" && value != "builtin" {
 			return nil, fmt.Errorf("--filter: type: %q is neither custom nor builtin", value)
 		}
-		return func(n *network.Network) bool { return isBuiltin(n) == (value == "builtin") }, nil
+		return func(n *network.Network) bool { return n.Predefined() == (value == "builtin") }, nil
 	case "dangling":
 		wanted, err := strconv.ParseBool(value)
 		if err != nil {
@@ -154,14 +154,10 @@ func (a *app) networkFilter(key, value string) (func(*network.Network) bool, err
 		}
 		return func(n *network.Network) bool {
 			users, err := a.networks().Users(n.Name)
-			return err == nil && !isBuiltin(n) && (len(users) == 0) == wanted
+			return err == nil && !n.Predefined() && (len(users) == 0) == wanted
 		}, nil
 	}
 	return nil, fmt.Errorf("--filter: %q is none of dangling, driver, id, label, name, scope, type", key)
-}
-
-func isBuiltin(n *network.Network) bool {
-	return n.Name == network.Default || n.Name == network.Host || n.Name == network.None
 }
 
 // inspectedNetwork is a network under the names that docker network inspect
