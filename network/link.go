@@ -205,7 +205,7 @@ func unavailable(err error, doing string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return failf(ErrUnavailable, "%s: %w: networks need the capability CAP_NET_ADMIN; --network none and host do not", doing, err)
+		return failf(ErrUnavailable, "%s: %w: networks need the capability CAP_NET_ADMIN", doing, err)
 	case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT):
 		return failf(ErrUnavailable, "%s: the kernel lacks what it needs for that (%w)", doing, err)
 	}
