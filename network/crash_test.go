@@ -220,6 +220,39 @@ func FuzzParseRoute(f *testing.F) {
 	})
 }
 
+// A port that was chosen is as much reserved as one that was asked for, and what
+// fails keeps nothing.
+func TestChosenPortIsReserved(t *testing.T) {
+	w := newWorld(t)
+	for _, protocol := range []string{"tcp", "udp"} {
+		for _, address := range []string{"0.0.0.0", "::"} {
+			r, err := w.reserve([]Port{{HostIP: netip.MustParseAddr(address), Container: 80, Protocol: protocol}}, true, true)
+			w.must(err)
+			before := openFiles(t)
+			if fd, err := hold(r.ports[0]); err == nil {
+				t.Errorf("%s is somebody else's too", r.ports[0])
+				unix.Close(fd)
+			}
+			if after := openFiles(t); after != before {
+				t.Errorf("%d open files, and %d before the port was found taken", after, before)
+			}
+			r.close()
+			fd, err := hold(r.ports[0])
+			w.must(err)
+			unix.Close(fd)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
 // Of all who reserve a port at once, one gets it.
 func TestReserveOnce(t *testing.T) {
 	w := newWorld(t)

@@ -118,29 +118,77 @@ func (m *Manager) reserveEach(r *reservation, p Port, addresses []netip.Addr) er
 // can be then. Nothing listens: what the rules don't catch is refused, and does
 // not wait for an answer that never comes.
 func (m *Manager) reserveOne(r *reservation, p Port) error {
-	fd, err := bind(p)
+	fd, err := hold(p)
 	if err != nil {
 		return m.notReserved(p, err)
 	}
 	r.held = append(r.held, os.NewFile(uintptr(fd), "published port"))
-	name, err := unix.Getsockname(fd)
-	if err != nil {
+	if p.Host, err = boundPort(fd); err != nil {
 		return err
-	}
-	switch a := name.(type) {
-	case *unix.SockaddrInet4:
-		p.Host = uint16(a.Port)
-	case *unix.SockaddrInet6:
-		p.Host = uint16(a.Port)
 	}
 	r.ports = append(r.ports, p)
 	return nil
 }
 
-// bind binds a socket. To listen for a moment finds out whether anybody else
-// has the port; to take the permission for others to share it back meanwhile
+// hold gives a socket that keeps a port, or any one that is free.
+func hold(p Port) (int, error) {
+	if p.Protocol == "udp" {
+		return bind(p)
+	}
+	// A port that the kernel has chosen it takes back when the socket does not
+	// listen any more. What was asked for by its number it leaves: so another
+	// socket only finds one that is free, and lets go of it later.
+	if p.Host == 0 {
+		chosen, err := bind(p)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(chosen)
+		if p.Host, err = boundPort(chosen); err != nil {
+			return -1, err
+		}
+	}
+	fd, err := bind(p)
+	if err != nil {
+		return -1, err
+	}
+	if err := listenOnce(fd); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// listenOnce has a socket listen for a moment, which finds out whether anybody
+// else has the port. To take the permission for others to share it back meanwhile
 // keeps them away afterwards.
-func bind(p Port) (fd int, err error) {
+func listenOnce(fd int) error {
+	if err := unix.Listen(fd, 1); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
+		return err
+	}
+	return unix.Shutdown(fd, unix.SHUT_RD)
+}
+
+// boundPort is the port that a socket is bound to.
+func boundPort(fd int) (uint16, error) {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(a.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(a.Port), nil
+	}
+	return 0, unix.EAFNOSUPPORT
+}
+
+// bind gives a socket that is bound to a port.
+func bind(p Port) (int, error) {
 	protocol := protocols[p.Protocol]
 	family := unix.AF_INET6
 	var at unix.Sockaddr = &unix.SockaddrInet6{Port: int(p.Host), Addr: p.HostIP.As16()}
@@ -148,41 +196,32 @@ func bind(p Port) (fd int, err error) {
 		family = unix.AF_INET
 		at = &unix.SockaddrInet4{Port: int(p.Host), Addr: p.HostIP.As4()}
 	}
-	fd, err = unix.Socket(family, protocol.socket|unix.SOCK_CLOEXEC, protocol.number)
+	fd, err := unix.Socket(family, protocol.socket|unix.SOCK_CLOEXEC, protocol.number)
 	if err != nil {
 		return -1, err
 	}
-	defer func() {
-		if err != nil {
-			unix.Close(fd)
-		}
-	}()
+	if err = setUpSocket(fd, family, protocol.socket); err == nil {
+		err = unix.Bind(fd, at)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func setUpSocket(fd, family, kind int) error {
 	if family == unix.AF_INET6 {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return -1, err
+			return err
 		}
 	}
-	if protocol.socket == unix.SOCK_DGRAM {
-		if err := swallow(fd); err != nil {
-			return -1, err
-		}
-		return fd, unix.Bind(fd, at)
+	if kind == unix.SOCK_DGRAM {
+		return swallow(fd)
 	}
 	// Connections that have just ended still have the port, and need not
 	// keep it.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return -1, err
-	}
-	if err := unix.Bind(fd, at); err != nil {
-		return -1, err
-	}
-	if err := unix.Listen(fd, 1); err != nil {
-		return -1, err
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
-		return -1, err
-	}
-	return fd, unix.Shutdown(fd, unix.SHUT_RD)
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 }
 
 // swallow has a socket take nothing: the filter, classic BPF, keeps no byte of
