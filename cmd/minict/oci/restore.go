@@ -83,10 +83,8 @@ func (a *app) restoreForeground(c *restoreFlags, id string) error {
 	if err != nil {
 		return err
 	}
-	if !c.noSubreaper {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return err
-		}
+	if err := adoptOrphans(!c.noSubreaper); err != nil {
+		return err
 	}
 	fg := newForeground(a.Streams)
 	defer fg.close()

@@ -20,13 +20,20 @@ func (a *app) runContainer(f *flags) func([]string) error {
 		if c.detach {
 			return a.runDetached(&c, args[0])
 		}
-		if !noSubreaper {
-			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-				return err
-			}
+		if err := adoptOrphans(!noSubreaper); err != nil {
+			return err
 		}
 		return a.runForeground(&c, args[0], keep)
 	}
+}
+
+// adoptOrphans makes this process the parent of processes below it that lose
+// theirs, PR_SET_CHILD_SUBREAPER in prctl(2), if that is wanted.
+func adoptOrphans(wanted bool) error {
+	if !wanted {
+		return nil
+	}
+	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
 func (a *app) runDetached(c *createFlags, id string) error {
