@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -164,14 +163,14 @@ func (a *app) networkDisconnectCommand() *cobra.Command {
 
 func (a *app) networkPruneCommand() *cobra.Command {
 	var force bool
-	var filters []string
+	var asked []string
 	cmd := &cobra.Command{
 		Use:     "prune [flags]",
 		Short:   "Remove the networks that no container is to be on",
 		Example: "  minict network prune -f",
 		Args:    needs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			wanted, err := pruneFilters(filters)
+			wanted, _, err := pruneFilters.parse(asked)
 			if err != nil {
 				return err
 			}
@@ -182,7 +181,7 @@ func (a *app) networkPruneCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "don't ask")
-	cmd.Flags().Var((*values)(&filters), "filter", "`key=value`: label, label!, until")
+	cmd.Flags().Var((*values)(&asked), "filter", "`key=value`: label, label!, until")
 	return cmd
 }
 
@@ -206,42 +205,21 @@ func (a *app) pruneNetworks(ctx context.Context, wanted func(*network.Network) b
 	return err
 }
 
-// pruneFilters makes one condition of the --filter flags of prune: all have to
-// fit.
-func pruneFilters(flags []string) (func(*network.Network) bool, error) {
-	var conditions []func(*network.Network) bool
-	for _, flag := range flags {
-		key, value, ok := strings.Cut(flag, "=")
-		if !ok {
-			return nil, fmt.Errorf("--filter: %q is not KEY=VALUE", flag)
-		}
-		switch key {
-		case "label":
-			conditions = append(conditions, networkLabel(value))
-		case "label!":
-			has := networkLabel(value)
-			conditions = append(conditions, func(n *network.Network) bool { return !has(n) })
-		case "until":
-			before, err := parseTime("--filter until", value, time.Now())
-			if err != nil {
-				return nil, err
-			}
-			conditions = append(conditions, func(n *network.Network) bool { return n.Created.Before(before) })
-		default:
-			return nil, fmt.Errorf("--filter: %q is none of label, label!, until", key)
-		}
-	}
-	return func(n *network.Network) bool {
-		return !slices.ContainsFunc(conditions, func(fits func(*network.Network) bool) bool { return !fits(n) })
-	}, nil
+// pruneFilters are those of prune, all of which have to fit.
+var pruneFilters = filters[*network.Network]{
+	"label":  {read: networkLabelFilter, all: true},
+	"label!": {read: networkLacksLabel, all: true},
+	"until":  {read: networkUntil, all: true},
 }
 
-func networkLabel(v string) func(*network.Network) bool {
-	key, value, valued := strings.Cut(v, "=")
-	return func(n *network.Network) bool {
-		got, ok := n.Labels[key]
-		return ok && (!valued || got == value)
-	}
+func networkLacksLabel(v string) (func(*network.Network) bool, error) {
+	has := labelled(v)
+	return func(n *network.Network) bool { return !has(n.Labels) }, nil
+}
+
+func networkUntil(v string) (func(*network.Network) bool, error) {
+	before, err := parseTime("time", v, time.Now())
+	return func(n *network.Network) bool { return n.Created.Before(before) }, err
 }
 
 // confirmed asks for a yes.

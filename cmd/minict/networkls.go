@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,23 +34,26 @@ var networkHeader = networkRow{
 func (a *app) networkListCommand() *cobra.Command {
 	var quiet, noTrunc bool
 	var format string
-	var filters []string
+	var asked []string
 	cmd := &cobra.Command{
 		Use:     "ls [flags]",
 		Short:   "List networks",
 		Example: "  minict network ls\n  minict network ls -q --filter label=app=web",
 		Args:    needs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			wanted, _, err := a.networkFilters().parse(asked)
+			if err != nil {
+				return err
+			}
 			list, err := a.networks().List()
 			if err != nil {
 				return err
 			}
-			if list, err = a.filterNetworks(list, filters); err != nil {
-				return err
-			}
-			rows := make([]networkRow, 0, len(list))
+			var rows []networkRow
 			for _, n := range list {
-				rows = append(rows, networkRowOf(n, noTrunc))
+				if wanted(n) {
+					rows = append(rows, networkRowOf(n, noTrunc))
+				}
 			}
 			switch {
 			case quiet:
@@ -73,19 +75,14 @@ func (a *app) networkListCommand() *cobra.Command {
 	f.BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	f.BoolVar(&noTrunc, "no-trunc", false, "print ids in full")
 	f.StringVar(&format, "format", "", formatUsage)
-	f.VarP((*values)(&filters), "filter", "f", "`key=value`: dangling, driver, id, label, name, scope, type")
+	f.VarP((*values)(&asked), "filter", "f", "`key=value`: dangling, driver, id, label, name, scope, type")
 	return cmd
 }
 
 func networkRowOf(n *network.Network, noTrunc bool) networkRow {
-	var labels []string
-	for k, v := range n.Labels {
-		labels = append(labels, k+"="+v)
-	}
-	slices.Sort(labels)
 	r := networkRow{
 		ID: n.ID, Name: n.Name, Driver: n.Driver, Scope: "local", IPv6: strconv.FormatBool(n.IPv6), Internal: strconv.FormatBool(n.Internal),
-		CreatedAt: n.Created.Local().String(), Labels: oneLine(strings.Join(labels, ",")),
+		CreatedAt: n.Created.Local().String(), Labels: oneLine(labelText(n.Labels)),
 		label: func(key string) string { return oneLine(n.Labels[key]) },
 	}
 	if !noTrunc {
@@ -94,70 +91,55 @@ func networkRowOf(n *network.Network, noTrunc bool) networkRow {
 	return r
 }
 
-// filterNetworks keeps the networks that fit. Of the values of one key one has
-// to fit, of labels all; of different keys all.
-func (a *app) filterNetworks(list []*network.Network, flags []string) ([]*network.Network, error) {
-	conditions := map[string][]func(*network.Network) bool{}
-	for _, flag := range flags {
-		key, value, ok := strings.Cut(flag, "=")
-		if !ok {
-			return nil, fmt.Errorf("--filter: %q is not KEY=VALUE", flag)
-		}
-		fits, err := a.networkFilter(key, value)
-		if err != nil {
-			return nil, err
-		}
-		conditions[key] = append(conditions[key], fits)
+// networkFilters are those of network ls.
+func (a *app) networkFilters() filters[*network.Network] {
+	return filters[*network.Network]{
+		"id":       {read: networkFits(func(n *network.Network, v string) bool { return strings.HasPrefix(n.ID, v) })},
+		"name":     {read: networkNameFilter},
+		"driver":   {read: networkFits(func(n *network.Network, v string) bool { return n.Driver == v })},
+		"scope":    {read: networkFits(func(_ *network.Network, v string) bool { return v == "local" })},
+		"label":    {read: networkLabelFilter, all: true},
+		"type":     {read: networkTypeFilter},
+		"dangling": {read: a.danglingFilter},
 	}
-	return slices.DeleteFunc(list, func(n *network.Network) bool {
-		for key, fits := range conditions {
-			count := 0
-			for _, f := range fits {
-				if f(n) {
-					count++
-				}
-			}
-			if count == 0 || key == "label" && count < len(fits) {
-				return true
-			}
-		}
-		return false
-	}), nil
 }
 
-// networkFilter is one --filter of network ls.
-func (a *app) networkFilter(key, value string) (func(*network.Network) bool, error) {
-	switch key {
-	case "id":
-		return func(n *network.Network) bool { return strings.HasPrefix(n.ID, value) }, nil
-	case "name":
-		re, err := regexp.Compile(value)
-		if err != nil {
-			return nil, fmt.Errorf("--filter: name: %w", err)
-		}
-		return func(n *network.Network) bool { return re.MatchString(n.Name) }, nil
-	case "driver":
-		return func(n *network.Network) bool { return n.Driver == value }, nil
-	case "scope":
-		return func(*network.Network) bool { return value == "local" }, nil
-	case "label":
-		return networkLabel(value), nil
-	case "type":
-		if value != "custom" && value != "builtin" {
-			return nil, fmt.Errorf("--filter: type: %q is neither custom nor builtin", value)
-		}
-		return func(n *network.Network) bool { return n.Predefined() == (value == "builtin") }, nil
-	case "dangling":
-		wanted, err := strconv.ParseBool(value)
-		if err != nil {
-			return nil, fmt.Errorf("--filter: dangling: %q is neither true nor false", value)
-		}
-		return func(n *network.Network) bool {
-			users, err := a.networks().Users(n.Name)
-			return err == nil && !n.Predefined() && (len(users) == 0) == wanted
-		}, nil
+// networkFits takes any value.
+func networkFits(fits func(n *network.Network, v string) bool) func(v string) (func(*network.Network) bool, error) {
+	return func(v string) (func(*network.Network) bool, error) {
+		return func(n *network.Network) bool { return fits(n, v) }, nil
 	}
-	return nil, fmt.Errorf("--filter: %q is none of dangling, driver, id, label, name, scope, type", key)
+}
+
+func networkNameFilter(v string) (func(*network.Network) bool, error) {
+	re, err := regexp.Compile(v)
+	if err != nil {
+		return nil, err
+	}
+	return func(n *network.Network) bool { return re.MatchString(n.Name) }, nil
+}
+
+func networkLabelFilter(v string) (func(*network.Network) bool, error) {
+	fits := labelled(v)
+	return func(n *network.Network) bool { return fits(n.Labels) }, nil
+}
+
+func networkTypeFilter(v string) (func(*network.Network) bool, error) {
+	if v != "custom" && v != "builtin" {
+		return nil, fmt.Errorf("%q is neither custom nor builtin", v)
+	}
+	return func(n *network.Network) bool { return n.Predefined() == (v == "builtin") }, nil
+}
+
+func (a *app) danglingFilter(v string) (func(*network.Network) bool, error) {
+	wanted, err := strconv.ParseBool(v)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither true nor false", v)
+	}
+	return func(n *network.Network) bool {
+		users, err := a.networks().Users(n.Name)
+		return err == nil && !n.Predefined() && (len(users) == 0) == wanted
+	}, nil
 }
 
 // inspectedNetwork is a network under the names that docker network inspect

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +47,7 @@ func TestFilters(t *testing.T) {
 		{"publish=8080/udp", false}, {"expose=80", true}, {"expose=1-79", false},
 		{"name=web status=running", false}, {"name=web status=exited", true},
 	} {
-		keep, _, err := parseFilters(strings.Fields(c.filters))
+		keep, _, err := containerFilters.parse(strings.Fields(c.filters))
 		if err != nil {
 			t.Errorf("%s: %v", c.filters, err)
 		} else if keep(s) != c.want {
@@ -56,11 +55,11 @@ func TestFilters(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"x", "x=y", "status=asleep", "exited=well", "name=[", "publish=x", "expose=0"} {
-		if _, _, err := parseFilters([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
+		if _, _, err := containerFilters.parse([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	if _, any, _ := parseFilters([]string{"status=exited"}); !any {
+	if _, any, _ := containerFilters.parse([]string{"status=exited"}); !any {
 		t.Error("status=exited shows only those that run")
 	}
 }
@@ -107,22 +106,24 @@ func TestNetworkFilters(t *testing.T) {
 		"": "bridge web none", "id=b": "web", "name=e": "bridge web none", "name=^web$": "web", "driver=null": "none", "driver=null driver=bridge": "bridge web none",
 		"label=tier": "web", "label=tier=back": "", "label=tier label=off": "", "type=custom": "web", "type=builtin": "bridge none", "scope=local id=c": "none", "scope=swarm": "",
 	} {
-		kept, err := a.filterNetworks(slices.Clone(list), strings.Fields(filters))
+		keep, _, err := a.networkFilters().parse(strings.Fields(filters))
 		var names []string
-		for _, n := range kept {
-			names = append(names, n.Name)
+		for _, n := range list {
+			if err == nil && keep(n) {
+				names = append(names, n.Name)
+			}
 		}
 		if got := strings.Join(names, " "); err != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", filters, got, err, want)
 		}
 	}
 	for _, bad := range []string{"x", "x=y", "name=[", "type=x", "dangling=x"} {
-		if _, err := a.filterNetworks(list, []string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
+		if _, _, err := a.networkFilters().parse([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 	for filter, want := range map[string]bool{"label=tier": true, "label=off": false, "label!=off": true, "label!=tier": false, "until=1h": true} {
-		fits, err := pruneFilters([]string{filter})
+		fits, _, err := pruneFilters.parse([]string{filter})
 		if err != nil || fits(list[1]) != want {
 			t.Errorf("%s: %v", filter, err)
 		}

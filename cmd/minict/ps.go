@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,7 +61,7 @@ func (a *app) ps(cmd *cobra.Command, p psFlags) error {
 	if p.latest {
 		p.last = 1
 	}
-	wanted, any, err := parseFilters(p.filters)
+	wanted, any, err := containerFilters.parse(p.filters)
 	if err != nil {
 		return err
 	}
@@ -139,15 +138,7 @@ func status(s container.Summary) string {
 	return "Created"
 }
 
-// filter is a key of --filter: what it makes of a value. Of the values of one
-// key one has to fit, of labels all; of different keys all.
-type filter struct {
-	read func(value string) (func(container.Summary) bool, error)
-	all  bool // of its values
-	any  bool // it says which states are meant, instead of ps's default
-}
-
-var filters = map[string]filter{
+var containerFilters = filters[container.Summary]{
 	"id":       {read: idFilter},
 	"name":     {read: nameFilter},
 	"status":   {read: statusFilter, any: true},
@@ -157,42 +148,6 @@ var filters = map[string]filter{
 	"network":  {read: networkFilter},
 	"publish":  {read: publishFilter},
 	"expose":   {read: exposeFilter},
-}
-
-// parseFilters makes one condition of --filter flags. Any says that they are
-// about containers in any state.
-func parseFilters(flags []string) (keep func(container.Summary) bool, any bool, err error) {
-	conditions := make(map[string][]func(container.Summary) bool)
-	for _, flag := range flags {
-		key, value, ok := strings.Cut(flag, "=")
-		if !ok {
-			return nil, false, fmt.Errorf("--filter: %q is not KEY=VALUE", flag)
-		}
-		f, known := filters[key]
-		if !known {
-			return nil, false, fmt.Errorf("--filter: %q is none of %s", key, strings.Join(slices.Sorted(maps.Keys(filters)), ", "))
-		}
-		fits, err := f.read(value)
-		if err != nil {
-			return nil, false, fmt.Errorf("--filter: %s: %w", key, err)
-		}
-		conditions[key] = append(conditions[key], fits)
-		any = any || f.any
-	}
-	return func(s container.Summary) bool {
-		for key, list := range conditions {
-			n := 0
-			for _, fits := range list {
-				if fits(s) {
-					n++
-				}
-			}
-			if n == 0 || filters[key].all && n < len(list) {
-				return false
-			}
-		}
-		return true
-	}, any, nil
 }
 
 func idFilter(v string) (func(container.Summary) bool, error) {
@@ -226,11 +181,8 @@ func exitedFilter(v string) (func(container.Summary) bool, error) {
 }
 
 func labelFilter(v string) (func(container.Summary) bool, error) {
-	key, value, valued := strings.Cut(v, "=")
-	return func(s container.Summary) bool {
-		got, ok := s.Labels[key]
-		return ok && (!valued || got == value)
-	}, nil
+	fits := labelled(v)
+	return func(s container.Summary) bool { return fits(s.Labels) }, nil
 }
 
 func ancestorFilter(v string) (func(container.Summary) bool, error) {
