@@ -63,6 +63,47 @@ func TestSeveralMessages(t *testing.T) {
 	}
 }
 
+// A list that was changed while it was made is asked for again, and nothing of
+// the first one is told.
+func TestChangedList(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, s := pair[1], &Socket{fd: pair[0], buf: make([]byte, answerSize)}
+	defer unix.Close(kernel)
+	defer s.Close()
+	go func() {
+		for try := range 3 {
+			request := make([]byte, 256)
+			if n, _, err := unix.Recvfrom(kernel, request, 0); err != nil || n == 0 {
+				return
+			}
+			var flags uint16
+			if try < 2 {
+				flags = unix.NLM_F_DUMP_INTR
+			}
+			var list []byte
+			for _, kind := range []uint16{uint16(100 + try), unix.NLMSG_DONE} {
+				m := make([]byte, unix.SizeofNlMsghdr+4)
+				put32(m, uint32(len(m)))
+				put16(m[4:], kind)
+				put16(m[6:], flags)
+				copy(m[8:12], request[8:12]) // the number of the request
+				list = append(list, m...)
+			}
+			unix.Sendto(kernel, list, 0, nil)
+		}
+	}()
+	var got []uint16
+	r := &Request{}
+	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, Link(0, 0, 0))
+	err = s.Do(r, func(kind uint16, _ []byte) { got = append(got, kind) })
+	if err != nil || len(got) != 1 || got[0] != 102 {
+		t.Errorf("got %d, %v, want what came the third time", got, err)
+	}
+}
+
 func FuzzAttributes(f *testing.F) {
 	f.Add([]byte{5, 0, 1, 0, 'a', 0, 0, 0, 4, 0, 2, 0})
 	f.Add([]byte{3, 0, 1, 0})

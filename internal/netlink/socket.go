@@ -45,12 +45,47 @@ func (e *Error) Unwrap() error { return e.Errno }
 // refused, or that of a system call.
 //
 // Only the last message asks for an acknowledgement. The kernel tells of a
-// refused one unasked.
+// refused one unasked. A list (NLM_F_DUMP) that others have changed while it was
+// made is asked for again; if they never stop, the error is EAGAIN.
 func (s *Socket) Do(r *Request, each func(kind uint16, body []byte)) error {
 	if r.count == 0 {
 		return nil
 	}
 	r.finish()
+	if !dumps(r.buf) {
+		return s.once(r, each)
+	}
+	type answer struct {
+		kind uint16
+		body []byte
+	}
+	const tries = 100
+	for range tries {
+		var list []answer
+		err := s.once(r, func(kind uint16, body []byte) {
+			list = append(list, answer{kind, append([]byte(nil), body...)})
+		})
+		if err == errChanged {
+			continue
+		}
+		for _, a := range list {
+			if each != nil {
+				each(a.kind, a.body)
+			}
+		}
+		return err
+	}
+	return unix.EAGAIN
+}
+
+// dumps says whether a request, of one message, asks for a list.
+func dumps(b []byte) bool { return get16(b[6:])&unix.NLM_F_DUMP == unix.NLM_F_DUMP }
+
+// errChanged says that a list was changed while it was made.
+const errChanged = unix.ERESTART
+
+// once is Do without another try.
+func (s *Socket) once(r *Request, each func(kind uint16, body []byte)) error {
 	first, last := s.number(r)
 	if err := s.send(r.buf); err != nil {
 		return err
@@ -72,8 +107,8 @@ func (s *Socket) number(r *Request) (first, last uint32) {
 			last = s.seq
 		}
 	}
-	if flags := get16(r.buf[acknowledged+6:]); flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
-		put16(r.buf[acknowledged+6:], flags|unix.NLM_F_ACK)
+	if !dumps(r.buf[acknowledged:]) {
+		put16(r.buf[acknowledged+6:], get16(r.buf[acknowledged+6:])|unix.NLM_F_ACK)
 	}
 	return first, last
 }
@@ -98,6 +133,7 @@ func (s *Socket) send(b []byte) error {
 }
 
 func (s *Socket) receive(first, last uint32, batch bool, each func(kind uint16, body []byte)) (failed error) {
+	changed := false
 	for {
 		n, _, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_TRUNC)
 		if err == unix.EINTR {
@@ -114,6 +150,7 @@ func (s *Socket) receive(first, last uint32, batch bool, each func(kind uint16, 
 			if int32(seq-first) < 0 || int32(last-seq) < 0 {
 				continue // what an earlier request that went wrong has left
 			}
+			changed = changed || h.flags&unix.NLM_F_DUMP_INTR != 0
 			switch h.kind {
 			case unix.NLMSG_DONE:
 				if errno := int32(GetWord(body)); errno < 0 && failed == nil {
@@ -132,6 +169,9 @@ func (s *Socket) receive(first, last uint32, batch bool, each func(kind uint16, 
 			// A batch that is refused as a whole is answered by one
 			// error, of its first message.
 			if seq == last || batch && seq == first {
+				if failed == nil && changed {
+					failed = errChanged
+				}
 				return failed
 			}
 		}
@@ -140,8 +180,9 @@ func (s *Socket) receive(first, last uint32, batch bool, each func(kind uint16, 
 
 // header is what counts of struct nlmsghdr.
 type header struct {
-	kind uint16
-	seq  uint32
+	kind  uint16
+	flags uint16
+	seq   uint32
 }
 
 // messages goes through the messages of one answer, as far as they are whole.
@@ -152,7 +193,7 @@ func messages(b []byte) func(yield func(header, []byte) bool) {
 			if length < unix.SizeofNlMsghdr || uint64(length) > uint64(len(b)) {
 				return
 			}
-			if !yield(header{get16(b[4:]), get32(b[8:])}, b[unix.SizeofNlMsghdr:length]) {
+			if !yield(header{get16(b[4:]), get16(b[6:]), get32(b[8:])}, b[unix.SizeofNlMsghdr:length]) {
 				return
 			}
 			b = b[min((int(length)+3)&^3, len(b)):]
