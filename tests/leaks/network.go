@@ -2,6 +2,7 @@ package leaks
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -77,8 +78,18 @@ func (s Snapshot) network() error {
 	return nil
 }
 
+// whole asks for a list until nobody has changed it while it was made.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 100 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 func (s Snapshot) links() error {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("links: %w", err)
 	}
@@ -87,7 +98,7 @@ func (s Snapshot) links() error {
 		names[link.Attrs().Index] = link.Attrs().Name
 		s.lines["link "+link.Attrs().Name]++
 	}
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("addresses: %w", err)
 	}
@@ -98,7 +109,9 @@ func (s Snapshot) links() error {
 }
 
 func (s Snapshot) routes() error {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+	routes, err := whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return fmt.Errorf("routes: %w", err)
 	}
