@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -225,11 +224,7 @@ func TestRestoreForeground(t *testing.T) {
 	fake, args := h.restoreArgs("succeed", h.bundle(spec("true")), "c")
 	cmd := h.command(args...)
 	h.must(cmd.Start())
-	for end := time.Now().Add(patience); h.run("state", "c").code != 0 || h.state("c").Status != "running"; {
-		if time.Now().After(end) {
-			t.Fatal("it does not run")
-		}
-	}
+	h.until("it runs", func() bool { return h.run("state", "c").code == 0 && h.state("c").Status == "running" })
 	h.must(cmd.Process.Signal(unix.SIGTERM)) // PID 1 without a handler: it is passed on, and has no effect
 	pid, err := strconv.Atoi(content(filepath.Join(filepath.Dir(fake), "pid")))
 	h.must(err)
@@ -275,11 +270,7 @@ func TestRestoreIsKilled(t *testing.T) {
 			if does == "hang" { // it is written down
 				name = filepath.Join(h.root, "c", "pid")
 			}
-			for end := time.Now().Add(patience); content(name) == ""; {
-				if time.Now().After(end) {
-					t.Fatal("nothing is restored")
-				}
-			}
+			h.until("something is restored", func() bool { return content(name) != "" })
 			h.must(cmd.Process.Kill())
 			cmd.Wait()
 			if next[0] == "restore" {
@@ -302,11 +293,7 @@ func TestRestoreIsInterrupted(t *testing.T) {
 	fake, args := h.restoreArgs("hang early", h.bundle(spec("true")), "c")
 	cmd := h.command(args...)
 	h.must(cmd.Start())
-	for end := time.Now().Add(patience); content(filepath.Join(filepath.Dir(fake), "pid")) == ""; {
-		if time.Now().After(end) {
-			t.Fatal("nothing is restored")
-		}
-	}
+	h.until("something is restored", func() bool { return content(filepath.Join(filepath.Dir(fake), "pid")) != "" })
 	h.must(cmd.Process.Signal(unix.SIGTERM))
 	cmd.Wait()
 	if code := exitCode(cmd); code != 128+int(unix.SIGTERM) {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -85,24 +84,19 @@ func (h *harness) count(id string) int {
 // counts waits until the counter has come beyond a number.
 func (h *harness) counts(id string, beyond int) int {
 	h.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if n := h.count(id); n > beyond {
-			return n
-		}
-	}
-	h.t.Fatalf("the counter of %s does not get beyond %d", id, beyond)
-	return 0
+	n := 0
+	h.until(fmt.Sprintf("the counter of %s gets beyond %d", id, beyond), func() bool {
+		n = h.count(id)
+		return n > beyond
+	})
+	return n
 }
 
 // begin starts a container and waits for its counter.
 func (h *harness) begin(bundle, id string) {
 	h.t.Helper()
 	h.prints("", "run", "--detach", "--bundle", bundle, id)
-	for end := time.Now().Add(patience); h.run("exec", id, "test", "-e", "/tmp/count").code != 0; {
-		if time.Now().After(end) {
-			h.t.Fatalf("%s does not count", id)
-		}
-	}
+	h.until(id+" counts", func() bool { return h.run("exec", id, "test", "-e", "/tmp/count").code == 0 })
 }
 
 // Left running it goes on; without, it is gone; restored under another name,
@@ -395,11 +389,7 @@ func testKilled(t *testing.T) {
 		t.Helper()
 		cmd := h.command(args...)
 		h.must(cmd.Start())
-		for end := time.Now().Add(patience); content(log) == ""; {
-			if time.Now().After(end) {
-				t.Fatalf("%v: no %s", args, log)
-			}
-		}
+		h.until(strings.Join(args, " ")+" has written "+log, func() bool { return content(log) != "" })
 		h.must(cmd.Process.Kill())
 		cmd.Wait()
 	}

@@ -224,13 +224,10 @@ func testNetwork(t *testing.T) {
 	path := fmt.Sprintf("/proc/%d/ns/net", sleeper.Process.Pid)
 	own, err := os.Readlink("/proc/self/ns/net")
 	h.must(err)
-	for end := time.Now().Add(patience); ; {
-		if theirs, err := os.Readlink(path); err == nil && theirs != own {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal("no network namespace", err)
-		}
-	}
+	h.until("it has a network namespace", func() bool {
+		theirs, err := os.Readlink(path)
+		return err == nil && theirs != own
+	})
 	s := spec(counter)
 	for i := range s.Linux.Namespaces {
 		if s.Linux.Namespaces[i].Type == specs.NetworkNamespace {
@@ -399,11 +396,9 @@ func testPages(t *testing.T) {
 // listens waits until somebody listens on a TCP port.
 func (h *harness) listens(port int) {
 	h.t.Helper()
-	for end := time.Now().Add(patience); !strings.Contains(content("/proc/net/tcp"), fmt.Sprintf(":%04X 00000000:0000 0A", port)); {
-		if time.Now().After(end) {
-			h.t.Fatalf("nobody listens on %d", port)
-		}
-	}
+	h.until(fmt.Sprint("somebody listens on ", port), func() bool {
+		return strings.Contains(content("/proc/net/tcp"), fmt.Sprintf(":%04X 00000000:0000 0A", port))
+	})
 }
 
 // Restored first, the memory comes when it is needed.
@@ -425,13 +420,10 @@ func testLazy(t *testing.T) {
 	h.must(os.Mkdir(work, 0o755))
 	lazy := exec.Command("criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", "4002", "--images-dir", images, "--work-dir", work)
 	h.must(lazy.Start())
-	for end := time.Now().Add(patience); ; {
-		if _, err := os.Stat(filepath.Join(work, "lazy-pages.socket")); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
+	h.until("pages can be fetched", func() bool {
+		_, err := os.Stat(filepath.Join(work, "lazy-pages.socket"))
+		return err == nil
+	})
 	h.criu(images, "restore", "--lazy-pages", "--work-path", work, "--detach", "--bundle", bundle, "d")
 	defer h.stop("d")
 	h.counts("d", h.counts("d", 0))

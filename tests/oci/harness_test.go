@@ -262,6 +262,16 @@ func (h *harness) stop(id string) {
 	h.prints("", "delete", "--force", id)
 }
 
+// until waits for what nobody tells of.
+func (h *harness) until(what string, is func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); !is(); {
+		if time.Now().After(end) {
+			h.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
 // file writes a file of the test's and returns its path.
 func (h *harness) file(name, content string) string {
 	h.t.Helper()
