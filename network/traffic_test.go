@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -134,6 +135,57 @@ func TestNeighborsReachNothingElse(t *testing.T) {
 	})
 	web.route("127.0.0.0/8", web.Endpoints[0].Gateways[0].String())
 	web.misses("tcp", "127.0.0.1:90")
+	// An answer may get lost where a question has come through.
+	if got := w.hears(web, "127.0.0.1:91"); got {
+		t.Error("a service on the host's loopback hears what a container sends")
+	}
+	if gateway := web.Endpoints[0].Gateways[0].String() + ":91"; !w.hears(web, gateway) {
+		t.Errorf("a service at %s does not", gateway)
+	}
+}
+
+// hears says whether a service of the host at an address gets a datagram that a
+// container sends there. One that is sent to the network's gateway afterwards
+// tells that it would have come by now.
+func (w *world) hears(from *guest, at string) bool {
+	w.t.Helper()
+	service, err := net.ListenPacket("udp", at)
+	w.must(err)
+	defer service.Close()
+	control, err := net.ListenPacket("udp", from.Endpoints[0].Gateways[0].String()+":0")
+	w.must(err)
+	defer control.Close()
+	from.within(func() error {
+		c, err := net.ListenPacket("udp4", ":0")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		raw, err := c.(*net.UDPConn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		// Else what is for a loopback address would not leave the container.
+		var bound error
+		if err := raw.Control(func(fd uintptr) {
+			bound = unix.BindToDevice(int(fd), from.Endpoints[0].Interface)
+		}); err != nil || bound != nil {
+			return errors.Join(err, bound)
+		}
+		for _, to := range []net.Addr{service.LocalAddr(), control.LocalAddr()} {
+			if _, err := c.WriteTo([]byte("heard"), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	buf := make([]byte, 16)
+	w.must(control.SetReadDeadline(deadline()))
+	_, _, err = control.ReadFrom(buf)
+	w.must(err)
+	w.must(service.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	_, _, err = service.ReadFrom(buf)
+	return err == nil
 }
 
 // Networks don't reach each other, an internal one reaches nothing but itself
