@@ -211,7 +211,11 @@ func TestAdopt(t *testing.T) {
 				one.V1 = []Hierarchy{h}
 			}
 		}
-		x := start(t, one, nil, "fork", "2").ready()
+		x, err := tryStart(t, one, testPath(t, l), nil, "fork", "2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.ready()
 		c, err := Open(l, x.path)
 		if err != nil {
 			t.Fatal(err)
