@@ -361,12 +361,22 @@ func tidy(wrapper, state string, c contender) error {
 	return nil
 }
 
+// removeCgroups removes what a runtime leaves of the groups: those above a
+// container's. A relative path is below a group of minict's for minict, below
+// the caller's own for others.
 func removeCgroups() error {
 	mounts, err := host.Cgroups()
+	self, err2 := os.ReadFile("/proc/self/cgroup")
+	above := []string{"/", "/minict"}
+	for line := range strings.Lines(string(self)) {
+		above = append(above, strings.TrimSpace(line[strings.LastIndex(line, ":")+1:]))
+	}
 	for _, mount := range mounts {
-		for _, group := range cgroups {
-			_ = unix.Rmdir(filepath.Join(mount.Dir, group)) // if it is there
+		for _, dir := range above {
+			for _, group := range cgroups {
+				_ = unix.Rmdir(filepath.Join(mount.Dir, dir, group)) // if it is there
+			}
 		}
 	}
-	return err
+	return errors.Join(err, err2)
 }
