@@ -63,6 +63,9 @@ func (h *Here) Clocks() []uint64 {
 // handler for it, ends it all the same.
 func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 	h.owner.listen, h.m.signals = listen, signals
+	if m := h.m; m.spareDir != "" && m.start.Removal&wire.RemoveAtEnd != 0 {
+		unmark(m.start.Remove[len(m.start.Remove)-1])
+	}
 	exit := h.m.stay()
 	if h.owner.listen != nil {
 		h.m.drop(h.owner)

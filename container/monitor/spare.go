@@ -19,6 +19,30 @@ const spares = 4
 // SpareName is the name that a spare may have, and how many names there are.
 func SpareName(n int) (name string, ok bool) { return strconv.Itoa(n), n < spares }
 
+// mark is what a volatile mount leaves in its work directory: the kernel mounts
+// none again where it finds it, since what was written there may be lost. From
+// the innermost on. Source: Documentation/filesystems/overlayfs.rst.
+var mark = []struct {
+	path  string
+	flags int
+}{
+	{"/work/work/incompat/volatile/dirty", 0},
+	{"/work/work/incompat/volatile", unix.AT_REMOVEDIR},
+	{"/work/work/incompat", unix.AT_REMOVEDIR},
+}
+
+// unmark readies the directory of a container that runs to be a spare: to be
+// kept it must not have been written to, and then nothing is lost. A disk takes
+// its time to remove directories. Now there is some, while at the end somebody
+// waits.
+func unmark(path string) {
+	for _, m := range mark {
+		if unix.Unlinkat(unix.AT_FDCWD, path+m.path, m.flags) != nil {
+			return // the mount is not volatile; keep looks what is there
+		}
+	}
+}
+
 // keep makes a directory a spare, if it can serve once more.
 func keep(path, spareDir string) bool {
 	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -29,7 +53,7 @@ func keep(path, spareDir string) bool {
 	for _, name := range []string{logName, oldLogName} {
 		unix.Unlinkat(dir, name, 0)
 	}
-	if !holds(dir, "upper", "work") || !untouched(dir, "upper") || clearOut(dir, "work") != nil {
+	if !holds(dir, "upper", "work") || !untouched(dir, "upper") || !unworked(dir) {
 		return false
 	}
 	for n := range spares {
@@ -89,12 +113,21 @@ func plain(fd int) bool {
 	return err == unix.ENOTSUP || err == nil && (n == 0 || string(buf[:n]) == ofOverlay)
 }
 
-// clearOut removes what is in a directory.
-func clearOut(dir int, name string) error {
-	fd, err := openDir(dir, name)
+// unworked says whether the kernel can have the work directory again: there is
+// nothing in it but the empty one that a mount makes, and the next makes anew.
+func unworked(dir int) bool {
+	outer, err := openDir(dir, "work")
 	if err != nil {
-		return err
+		return false
 	}
-	defer unix.Close(fd)
-	return empty(fd, "")
+	defer unix.Close(outer)
+	inner, err := openDir(outer, "work")
+	if err == unix.ENOENT {
+		return holds(outer)
+	}
+	if err != nil {
+		return false
+	}
+	defer unix.Close(inner)
+	return holds(inner) && holds(outer, "work")
 }

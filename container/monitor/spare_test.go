@@ -34,10 +34,12 @@ func TestSpareIsAsGoodAsNew(t *testing.T) {
 	}
 	for n := range spares {
 		name, ok := SpareName(n)
-		if !ok || !keep(used(t, top), spare) {
+		dir := used(t, top)
+		unmark(dir)
+		if !ok || !keep(dir, spare) {
 			t.Fatalf("number %d is not kept", n)
 		}
-		for _, empty := range []string{"upper", "work"} {
+		for _, empty := range []string{"upper", "work/work"} {
 			if entries, err := os.ReadDir(filepath.Join(spare, name, empty)); err != nil || len(entries) > 0 {
 				t.Errorf("%s: %v, %v", empty, entries, err)
 			}
@@ -46,8 +48,71 @@ func TestSpareIsAsGoodAsNew(t *testing.T) {
 			t.Errorf("%v", entries)
 		}
 	}
-	if keep(used(t, top), spare) {
+	dir := used(t, top)
+	if unmark(dir); keep(dir, spare) {
 		t.Error("one more than there is room for")
+	}
+}
+
+// A directory serves for a mount once more, a volatile one too, without anything
+// being made or removed by minict in between.
+func TestSpareIsMountedAgain(t *testing.T) {
+	top, err := os.MkdirTemp("/var/tmp", "spare") // what overlayfs takes as upper
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(top)
+	dir := filepath.Join(top, "container")
+	for _, d := range []string{"lower", "merged", "spare", "container", "container/upper", "container/work"} {
+		if err := os.Mkdir(filepath.Join(top, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		options := "volatile,lowerdir=" + top + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+		if err := unix.Mount("overlay", top+"/merged", "overlay", 0, options); err != nil {
+			t.Fatal(err)
+		}
+		unmark(dir)
+		if err := unix.Unmount(top+"/merged", 0); err != nil {
+			t.Fatal(err)
+		}
+		if !keep(dir, top+"/spare") {
+			t.Fatal("it is not kept")
+		}
+		dir = top + "/spare/0"
+		if err := os.Rename(dir, top+"/container"); err != nil {
+			t.Fatal(err)
+		}
+		dir = top + "/container"
+	}
+}
+
+// Where the kernel would refuse to mount, or finds what is not its own, is no
+// spare.
+func TestUsedWorkDirectoryIsNoSpare(t *testing.T) {
+	for name, use := range map[string]func(work string) error{
+		"as a volatile mount leaves it": func(string) error { return nil },
+		"a rest in it":                  func(work string) error { return os.Mkdir(work+"/work/#1", 0o700) },
+		"a stranger in it":              func(work string) error { return os.Mkdir(work+"/index", 0o700) },
+		"a link": func(work string) error {
+			return errors.Join(os.RemoveAll(work+"/work"), os.Symlink("/etc", work+"/work"))
+		},
+		"none": os.RemoveAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			spare, dir := filepath.Join(top, "spare"), used(t, top)
+			if name != "as a volatile mount leaves it" {
+				unmark(dir)
+			}
+			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "work"))); err != nil {
+				t.Fatal(err)
+			}
+			if keep(dir, spare) {
+				t.Error("it is kept")
+			}
+		})
 	}
 }
 
@@ -79,6 +144,7 @@ func TestUsedDirectoryIsNoSpare(t *testing.T) {
 			defer os.RemoveAll(top)
 			spare := filepath.Join(top, "spare")
 			dir := used(t, top)
+			unmark(dir)
 			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "upper"))); err != nil {
 				t.Fatal(err)
 			}
