@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -175,28 +174,11 @@ func (d *draft) resolve(ctx context.Context, o *Options, find Find) error {
 		if err != nil {
 			return err
 		}
-		config, err := d.m.imageConfig(img)
-		if err != nil {
-			return err
-		}
 		if err := checkPlatform(o, img); err != nil {
 			return err
 		}
-		return d.complete(o, &img, &config.Config)
+		return d.complete(o, &img, &img.Execution)
 	})
-}
-
-// imageConfig reads what an image says about its containers.
-func (m *Manager) imageConfig(img store.Image) (*store.ImageConfig, error) {
-	raw, err := m.Store.Blob(img.ID)
-	if err != nil {
-		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
-	}
-	config := &store.ImageConfig{}
-	if err := json.Unmarshal(raw, config); err != nil {
-		return nil, fmt.Errorf("read image %s: %w", img.ID, err)
-	}
-	return config, nil
 }
 
 // checkPlatform refuses an image for another machine, unless it was asked for

@@ -167,8 +167,6 @@ func readFile(path string, into *[]byte) (size int, err error) {
 	}
 }
 
-func encodeConfig(c *Config) ([]byte, error) { return json.Marshal(c) }
-
 // writeRunConfig keeps the Config for as long as the machine is up: it says
 // what a half-made container has, and with --rm it is all that is kept.
 func (m *Manager) writeRunConfig(c *Config) error {

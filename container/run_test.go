@@ -34,7 +34,7 @@ func newMachine(t *testing.T, config store.Execution) *machine {
 		t.Fatal(err)
 	}
 	upper := []fixture.Entry{fixture.Dir("srv", 0o755), fixture.Dir("etc", 0o755), fixture.File("srv/hello", "hello\n", 0o644)}
-	img := store.Image{Platform: store.Platform{OS: "linux", Architecture: "amd64"}}
+	img := store.Image{Platform: store.Platform{OS: "linux", Architecture: "amd64"}, Execution: config}
 	for _, layer := range [][]fixture.Entry{entries, upper} {
 		packed, err := fixture.Tar(layer)
 		if err != nil {

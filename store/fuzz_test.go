@@ -2,6 +2,7 @@ package store
 
 import (
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -34,8 +35,8 @@ func FuzzDigestPath(f *testing.F) {
 // Any bytes in the place of a record are a record or ErrCorrupt, never more.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(nil), false)
-	f.Add([]byte(`{"size":1,"layers":[{"key":"sha256:00"}]}`), true)
-	f.Add([]byte(`[`), true)
+	f.Add((&Image{Layers: []Layer{{Key: "sha256:00"}}, Execution: Execution{Env: []string{"A=1"}}}).pack(), true)
+	f.Add([]byte{imageForm, 0x7f}, true)
 	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
 		if sealed {
 			data = seal(bucketImages, "id", data)
@@ -43,6 +44,18 @@ func FuzzRecord(f *testing.F) {
 		img, err := decodeImage("id", data, nil)
 		if err == nil && img.ID != "id" {
 			t.Errorf("id %q", img.ID)
+		}
+		if err != nil {
+			return
+		}
+		// What was read is all there was: it packs to what says the same.
+		var again Image
+		if !again.unpack(img.pack()) {
+			t.Errorf("%+v can't be packed and unpacked", img)
+		}
+		again.ID = img.ID
+		if !reflect.DeepEqual(again, img) {
+			t.Errorf("%+v became %+v", img, again)
 		}
 	})
 }

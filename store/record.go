@@ -11,22 +11,23 @@ import (
 
 // Image is one image for one platform, as it is kept.
 type Image struct {
-	Names    []string   `json:"-"`                 // canonical references that name it: docker.io/library/alpine:latest
-	Digests  []string   `json:"digests,omitempty"` // as it was pulled: docker.io/library/alpine@sha256:…
-	ID       Digest     `json:"-"`                 // digest of the config, Docker's image ID
-	Manifest Descriptor `json:"manifest"`
-	Layers   []Layer    `json:"layers,omitempty"` // lowest first
-	Created  time.Time  `json:"created,omitzero"`
-	Size     int64      `json:"size"` // bytes of the unpacked layers
-	Platform Platform   `json:"platform"`
+	Names     []string // canonical references that name it: docker.io/library/alpine:latest
+	Digests   []string // as it was pulled: docker.io/library/alpine@sha256:…
+	ID        Digest   // digest of the config, Docker's image ID
+	Manifest  Descriptor
+	Layers    []Layer // lowest first
+	Created   time.Time
+	Size      int64 // bytes of the unpacked layers
+	Platform  Platform
+	Execution Execution // of the config, so that a start need not read that
 }
 
 // Layer is one layer of an image.
 type Layer struct {
-	DiffID Digest     `json:"diffID"` // digest of its plain tar
-	Key    Digest     `json:"key"`    // what its directory is called: DiffID, or ChainID when it needs its parents
-	Blob   Descriptor `json:"blob"`   // its tar as the registry has it; the blob need not be kept
-	Size   int64      `json:"size"`   // bytes of the unpacked files
+	DiffID Digest     // digest of its plain tar
+	Key    Digest     // what its directory is called: DiffID, or ChainID when it needs its parents
+	Blob   Descriptor // its tar as the registry has it; the blob need not be kept
+	Size   int64      // bytes of the unpacked files
 }
 
 // layerRecord is what the index knows of a layer directory.
@@ -93,9 +94,13 @@ func decode(bucket, key string, value []byte, into any) error {
 }
 
 func decodeImage(id string, value []byte, refs map[string]Digest) (Image, error) {
-	img := Image{ID: Digest(id)}
-	if err := decode(bucketImages, id, value, &img); err != nil {
+	payload, err := unseal(bucketImages, id, value)
+	if err != nil {
 		return Image{}, err
+	}
+	img := Image{ID: Digest(id)}
+	if !img.unpack(payload) {
+		return Image{}, fmt.Errorf("index: %s %.80q: %w: no record of an image", bucketImages, id, ErrCorrupt)
 	}
 	for name, named := range refs {
 		if named == img.ID {

@@ -29,7 +29,7 @@
 //	├── refs
 //	│   └── NAME                   → the id of the image that is called so
 //	├── images
-//	│   └── ALG:HEX                → JSON: digests manifest layers created size platform
+//	│   └── ALG:HEX                → packed: digests manifest layers created size platform execution
 //	├── layers
 //	│   └── ALG:HEX                → JSON: diffID size blobs
 //	├── blobs

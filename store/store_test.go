@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -413,6 +414,12 @@ func TestDrawing(t *testing.T) {
 		t.Fatal(err)
 	}
 	got["refs"] = "the id of the image that is called so"
+	got["images"] = "packed:"
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Image]()) {
+		if field.Name != "ID" && field.Name != "Names" { // its key, and other records
+			got["images"] += " " + strings.ToLower(field.Name)
+		}
+	}
 	if fmt.Sprint(got) != fmt.Sprint(drawn) {
 		t.Errorf("the index has\n%v\nthe drawing\n%v", got, drawn)
 	}

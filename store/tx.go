@@ -25,6 +25,10 @@ func (tx *Tx) Image(id Digest) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	return tx.image(id, refs)
+}
+
+func (tx *Tx) image(id Digest, refs map[string]Digest) (Image, error) {
 	value, err := tx.sealed(bucketImages, string(id))
 	if err != nil {
 		return Image{}, err
@@ -131,14 +135,14 @@ func (tx *Tx) PutImage(img Image, name string) error {
 	if err := tx.complete(img); err != nil {
 		return fmt.Errorf("put image: %w", err)
 	}
-	var old Image
-	if err := tx.record(bucketImages, string(img.ID), &old); err != nil && !errors.Is(err, ErrNotFound) {
+	old, err := tx.image(img.ID, nil)
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	img.Digests = slices.Concat(old.Digests, img.Digests)
 	slices.Sort(img.Digests)
 	img.Digests = slices.Compact(img.Digests)
-	if err := tx.put(bucketImages, string(img.ID), img); err != nil {
+	if err := tx.putRaw(bucketImages, string(img.ID), img.pack()); err != nil {
 		return err
 	}
 	if old.Manifest.Digest != "" && old.Manifest.Digest != img.Manifest.Digest {
@@ -190,12 +194,12 @@ func (tx *Tx) Untag(name string) error {
 // SetDigests replaces the repo@digest references of an image, which PutImage
 // only adds to.
 func (tx *Tx) SetDigests(id Digest, digests []string) error {
-	var img Image
-	if err := tx.record(bucketImages, string(id), &img); err != nil {
+	img, err := tx.image(id, nil)
+	if err != nil {
 		return err
 	}
 	img.Digests = digests
-	return tx.put(bucketImages, string(id), img)
+	return tx.putRaw(bucketImages, string(id), img.pack())
 }
 
 // DeleteImage forgets the image with that id and its names, and the blobs and

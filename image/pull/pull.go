@@ -339,6 +339,8 @@ func (p *pull) fill(ctx context.Context, in *store.Ingest) (store.Image, error) 
 		Layers:   layers,
 		Platform: platform,
 		Created:  created(config),
+
+		Execution: config.Config,
 	}
 	for _, l := range layers {
 		img.Size += l.Size
