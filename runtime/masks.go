@@ -30,26 +30,32 @@ func (c *compiler) masks() error {
 	return nil
 }
 
+// emptyMount is the file system that directories are masked with.
+type emptyMount struct {
+	mount plan.Slot
+	user  plan.Arg // 32 bits, not 0 once it is attached
+}
+
 // maskSources opens what paths are masked with: for files the host's
 // /dev/null, and not the container's, which an image could have replaced
 // (CVE-2025-31133); for directories an empty file system, one for all.
-func (c *compiler) maskSources() (empty plan.Slot) {
+func (c *compiler) maskSources() (empty emptyMount) {
 	c.step("open", "/dev/null", "the host's", "what masked files are covered with")
 	c.null = c.b.Slot()
 	c.b.Call(unix.SYS_OPENAT, plan.Int(atFDCWD), c.b.Str("/dev/null"), plan.Int(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)).Into(c.null)
 	c.isDevice(c.null, plan.Arg{}, unix.S_IFCHR, 1, 3)
 	fs := c.create("tmpfs", "tmpfs", mountOptions{data: []string{"nr_blocks=1", "nr_inodes=1"}})
-	empty = c.b.Slot()
-	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(unix.MOUNT_ATTR_RDONLY)).Into(empty)
+	empty = emptyMount{mount: c.b.Slot(), user: c.b.Data(make([]byte, 4))}
+	c.b.Call(unix.SYS_FSMOUNT, fs.Value(), plan.Int(unix.FSMOUNT_CLOEXEC), plan.Int(unix.MOUNT_ATTR_RDONLY)).Into(empty.mount)
 	c.b.Call(unix.SYS_CLOSE, fs.Value())
 	return empty
 }
 
-// mask covers a path. The first directory takes the empty file system itself:
-// only an attached mount can be cloned for the next (open_tree(2), until
-// Linux 6.15), and once it is attached, moving it fails with EINVAL no more
-// than once: then its clone is what is attached.
-func (c *compiler) mask(p string, empty plan.Slot) {
+// mask covers a path. The first directory takes the empty file system itself, for
+// two reasons: only an attached mount can be cloned for the next (open_tree(2),
+// until Linux 6.15), and one that is never attached costs its close a wait for the
+// whole machine (synchronize_rcu), while all the others are just forgotten.
+func (c *compiler) mask(p string, empty emptyMount) {
 	c.step("mask", p, "", "tells of, or reaches into, the host")
 	target := c.b.Slot()
 	open := c.b.Len()
@@ -60,13 +66,15 @@ func (c *compiler) mask(p string, empty plan.Slot) {
 	c.b.Call(unix.SYS_STATX, target.Value(), same, plan.Int(emptyPath), plan.Int(unix.STATX_TYPE), stat)
 	test := c.b.Len()
 	c.b.Call(plan.Expect32, stat.At(28), plan.Int(unix.S_IFDIR), plan.Int(unix.S_IFMT), plan.Int(uint(unix.ENOTDIR)))
-	clone := c.b.Len()
-	c.b.Call(unix.SYS_OPEN_TREE, empty.Value(), same, plan.Int(cloneTree|emptyPath)).Into(cover)
-	toMove := c.b.Len()
-	c.b.Call(plan.Jump)
-	c.b.SkipFrom(clone, int(unix.EINVAL))
-	c.b.Call(unix.SYS_MOVE_MOUNT, empty.Value(), same, target.Value(), same, plan.Int(onto))
+	unused := c.b.Len()
+	c.b.Call(plan.Expect32, empty.user, plan.Int(0), plan.Int(^uint32(0)), plan.Int(uint(unix.EALREADY)))
+	c.b.Call(unix.SYS_MOVE_MOUNT, empty.mount.Value(), same, target.Value(), same, plan.Int(onto))
+	c.b.Call(unix.SYS_GETPID).StoreAt(empty.user)
 	first := c.b.Len()
+	c.b.Call(plan.Jump)
+	c.b.SkipFrom(unused, int(unix.EALREADY))
+	c.b.Call(unix.SYS_OPEN_TREE, empty.mount.Value(), same, plan.Int(cloneTree|emptyPath)).Into(cover)
+	toMove := c.b.Len()
 	c.b.Call(plan.Jump)
 	c.b.SkipFrom(test, int(unix.ENOTDIR))
 	c.b.Call(unix.SYS_OPEN_TREE, c.null.Value(), same, plan.Int(cloneTree|emptyPath)).Into(cover)

@@ -334,7 +334,7 @@ func (c *compiler) names() {
 // loopback brings the interface lo up: it is there in each new network
 // namespace, but down.
 func (c *compiler) loopback() error {
-	if c.spaces.fresh&unix.CLONE_NEWNET == 0 {
+	if c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.opt.Network {
 		return nil
 	}
 	c.step("bring up", "lo", "", "127.0.0.1 and ::1 work inside")

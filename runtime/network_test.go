@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 
@@ -27,6 +28,24 @@ func TestNewNetworkInside(t *testing.T) {
 	}
 	if there.Ino != given.Ino || there.Ino == here.Ino {
 		t.Errorf("inside namespace %d; it is %d, the caller's is %d", there.Ino, given.Ino, here.Ino)
+	}
+
+	lo := NewNetwork(func() error {
+		addr := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+		sock, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(sock)
+		// Where nobody listens, loopback refuses; without it the network is unreachable.
+		if err := unix.Connect(sock, addr); !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("connect: %w", err)
+		}
+		return nil
+	})
+	defer lo.Close()
+	if _, err := lo.File(); err != nil {
+		t.Error(err)
 	}
 
 	failing := NewNetwork(func() error { return os.ErrInvalid }, func() error { panic("after a failure") })
