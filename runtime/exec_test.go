@@ -34,7 +34,7 @@ func sleeper(t *testing.T, spec *specs.Spec) int {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	prog, err := launch.New(p.Encode(), []int{int(w.Fd()), int(w.Fd()), int(w.Fd())}, false)
+	prog, err := launch.New(p.Ready(), []int{int(w.Fd()), int(w.Fd()), int(w.Fd())}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, o
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(reading) })
-	prog, err := launch.New(p.Encode(), []int{output, output, output, opening, started}, false)
+	prog, err := launch.New(p.Ready(), []int{output, output, output, opening, started}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestEndsWithItsLauncher(t *testing.T) {
 		}
 		defer null.Close()
 		fd := int(null.Fd())
-		prog, err := launch.New(p.Encode(), []int{fd, fd, fd}, false)
+		prog, err := launch.New(p.Ready(), []int{fd, fd, fd}, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -98,7 +98,7 @@ func (m idmap) namespace() (int, error) {
 	var b plan.Builder
 	b.Step(plan.Step{Phase: plan.Child, Verb: "make", Object: "user namespace"})
 	b.Call(plan.Pause, plan.Int(PauseMappings), plan.Int(0))
-	prog, err := launch.New(b.Plan(unix.CLONE_NEWUSER, plan.NoSlot).Encode(), nil, false)
+	prog, err := launch.New(b.Plan(unix.CLONE_NEWUSER, plan.NoSlot).Ready(), nil, false)
 	if err != nil {
 		return -1, err
 	}

@@ -106,7 +106,7 @@ func runHook(spec *specs.Spec, host Host, c *launch.Child) error {
 // onStreams carries out a plan whose inputs are this process's streams and
 // these.
 func onStreams(p *plan.Plan, pause launch.Pause, more ...int) (*launch.Child, error) {
-	prog, err := launch.New(p.Encode(), append([]int{0, 1, 2}, more...), false)
+	prog, err := launch.New(p.Ready(), append([]int{0, 1, 2}, more...), false)
 	if err != nil {
 		return nil, err
 	}

@@ -166,7 +166,7 @@ func launchPaused(t *testing.T, p *plan.Plan, more map[string]int, pause launch.
 
 func start(t *testing.T, p *plan.Plan, inputs []int, pause launch.Pause) (r result, err error) {
 	t.Helper()
-	prog, err := launch.New(p.Encode(), inputs, false)
+	prog, err := launch.New(p.Ready(), inputs, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func StartHere(c Container) (*Session, error) {
 	}
 	sent, lock := given[:len(fds)], given[len(fds)]
 	runtime.LockOSThread()
-	h, failed := monitor.Start(start, c.Plan.Encode(), lock, sent, ends[1], c.SpareDir)
+	h, failed := monitor.Start(start, c.Plan.Ready(), lock, sent, ends[1], c.SpareDir)
 	if failed != nil {
 		runtime.UnlockOSThread()
 		wire.CloseAll(ends[:])

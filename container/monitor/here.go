@@ -5,6 +5,7 @@ import (
 
 	"minict/container/wire"
 	"minict/internal/caught"
+	"minict/runtime/plan"
 )
 
 // Here is a monitor that is part of a command which stays with the process
@@ -29,7 +30,7 @@ type Here struct {
 // last of what is to be removed, a container's directory, is kept in spareDir
 // instead if it is as good as new; an empty one keeps none. If it fails, nothing
 // is left but fd.
-func Start(start *wire.Start, plan []byte, lock int, sent []int, fd int, spareDir string) (*Here, *wire.Failed) {
+func Start(start *wire.Start, plan *plan.Loaded, lock int, sent []int, fd int, spareDir string) (*Here, *wire.Failed) {
 	m := newMonitor()
 	m.inside, m.start, m.lock, m.spareDir = true, start, lock, spareDir
 	h := &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}

@@ -15,8 +15,8 @@ const maxPlan = 1 << 26
 
 // request is what a process is started of. The descriptors in it are closed.
 type request struct {
-	plan   []byte // its memory, see mapPlan
-	mapped bool   // it is that of a file
+	plan   *plan.Loaded
+	mapped []byte // the file that it is in, see mapPlan; nil if it is ordinary memory
 	flags  wire.Flags
 	inputs []wire.Input
 	sent   []int // for those that are wire.InputSent
@@ -59,23 +59,25 @@ func split(fds, early []int, n int) (fixed, inputs []int, ok bool) {
 }
 
 // spawnFile is spawn with a plan that comes in a file.
-func (m *monitor) spawnFile(plan int, r request) (*process, *wire.Failed) {
+func (m *monitor) spawnFile(fd int, r request) (*process, *wire.Failed) {
 	var err error
-	if r.plan, err = mapPlan(plan); err != nil {
+	if r.mapped, err = mapPlan(fd); err == nil {
+		r.plan, err = plan.Load(r.mapped)
+	}
+	if err != nil {
+		if r.mapped != nil {
+			unix.Munmap(r.mapped)
+		}
 		wire.CloseAll(r.sent)
 		return nil, failure("read plan", err)
 	}
-	r.mapped = true
 	return m.spawn(r)
 }
 
 // spawn starts a process. Blocking is right: nothing else is to be done for a
 // container that is not there, and joining one takes no longer.
 func (m *monitor) spawn(r request) (*process, *wire.Failed) {
-	p := &process{pidfd: -1, slave: -1, flags: r.flags, owner: r.owner}
-	if r.mapped {
-		p.mem = r.plan
-	}
+	p := &process{pidfd: -1, slave: -1, flags: r.flags, owner: r.owner, mem: r.mapped}
 	for i := range p.out {
 		p.out[i] = stream{fd: -1, m: m, process: p, kind: wire.TypeStdout + wire.Type(i)}
 	}

@@ -45,7 +45,7 @@ func BenchmarkCarryOut(b *testing.B) {
 		if _, err := l.Plan(&p, "/minict-test-bench", defaults(), Options{Optional: Pids | Devices}); err != nil {
 			b.Fatal(err)
 		}
-		prog, err := launch.New(p.Plan(0, plan.NoSlot).Encode(), nil, false)
+		prog, err := launch.New(p.Plan(0, plan.NoSlot).Ready(), nil, false)
 		if err != nil {
 			b.Fatal(err)
 		}

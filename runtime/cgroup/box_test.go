@@ -197,7 +197,7 @@ func launchBox(t *testing.T, l Layout, path string, p *plan.Plan) (*box, error) 
 	}
 	defer inR.Close()
 	defer outW.Close()
-	prog, err := launch.New(p.Encode(), []int{int(inR.Fd()), int(outW.Fd())}, false)
+	prog, err := launch.New(p.Ready(), []int{int(inR.Fd()), int(outW.Fd())}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

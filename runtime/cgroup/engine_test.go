@@ -25,7 +25,7 @@ func carryOut(t *testing.T, l Layout, path string, r *specs.LinuxResources) erro
 		t.Fatal(err)
 	}
 	p := b.Plan(0, plan.NoSlot)
-	prog, err := launch.New(p.Encode(), nil, false)
+	prog, err := launch.New(p.Ready(), nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func makeAndRemove(l Layout, path string, r *specs.LinuxResources) error {
 		return err
 	}
 	p := b.Plan(0, plan.NoSlot)
-	prog, err := launch.New(p.Encode(), nil, false)
+	prog, err := launch.New(p.Ready(), nil, false)
 	if err != nil {
 		return err
 	}

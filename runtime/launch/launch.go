@@ -58,13 +58,9 @@ func (f *Failure) Error() string {
 // ErrInputs says that the plan wants other descriptors than it was given.
 var ErrInputs = errors.New("wrong number of descriptors for the plan")
 
-// New readies an encoded plan; mem is changed and must stay referenced by
-// nobody else. The inputs stay the caller's to close, after Start.
-func New(mem []byte, inputs []int, timed bool) (*Program, error) {
-	loaded, err := plan.Load(mem)
-	if err != nil {
-		return nil, err
-	}
+// New takes a plan, which must stay referenced by nobody else. The inputs stay the
+// caller's to close, after Start.
+func New(loaded *plan.Loaded, inputs []int, timed bool) (*Program, error) {
 	if len(inputs) != loaded.Inputs {
 		return nil, ErrInputs
 	}

@@ -18,7 +18,7 @@ func carryOut(t *testing.T, p *plan.Plan, inputs ...int) (unix.WaitStatus, error
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	prog, err := New(p.Encode(), inputs, true)
+	prog, err := New(p.Ready(), inputs, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestRmdirWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Call(plan.Rmdir, b.Str(full))
-	p, err := New(b.Plan(0, plan.NoSlot).Encode(), nil, false)
+	p, err := New(b.Plan(0, plan.NoSlot).Ready(), nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,16 +255,8 @@ func TestInputsAreCounted(t *testing.T) {
 	var b plan.Builder
 	b.Input("root")
 	execve(&b, "/bin/true")
-	if _, err := New(b.Plan(0, plan.NoSlot).Encode(), nil, false); !errors.Is(err, ErrInputs) {
+	if _, err := New(b.Plan(0, plan.NoSlot).Ready(), nil, false); !errors.Is(err, ErrInputs) {
 		t.Fatalf("got %v", err)
-	}
-}
-
-func TestForeignBytesAreNoPlan(t *testing.T) {
-	for _, mem := range [][]byte{nil, make([]byte, 10), make([]byte, 1000)} {
-		if _, err := New(mem, nil, false); !errors.Is(err, plan.ErrEncoding) {
-			t.Errorf("%d bytes: got %v", len(mem), err)
-		}
 	}
 }
 

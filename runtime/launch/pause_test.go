@@ -22,7 +22,7 @@ func begin(t *testing.T, p *plan.Plan, pause Pause, inputs ...int) (*Child, erro
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
-	prog, err := New(p.Encode(), inputs, false)
+	prog, err := New(p.Ready(), inputs, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func init() {
 		return
 	}
 	runtime.LockOSThread()
-	prog, err := New(pausing().Encode(), nil, false)
+	prog, err := New(pausing().Ready(), nil, false)
 	if err == nil {
 		_, err = prog.Start(func(uint32, *Child) error { return unix.Kill(os.Getpid(), unix.SIGKILL) })
 	}

@@ -25,7 +25,7 @@ func carryOut(p *plan.Plan, in *inputs, at launch.Pause) (*launch.Child, error) 
 		}
 		fds[i] = fd
 	}
-	prog, err := launch.New(p.Encode(), fds, false)
+	prog, err := launch.New(p.Ready(), fds, false)
 	if err != nil {
 		return nil, err
 	}

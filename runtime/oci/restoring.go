@@ -182,7 +182,7 @@ func (b *restoration) makeCgroup() error {
 		return err
 	}
 	p := builder.Plan(0, plan.NoSlot)
-	prog, err := launch.New(p.Encode(), nil, false)
+	prog, err := launch.New(p.Ready(), nil, false)
 	if err != nil {
 		return err
 	}

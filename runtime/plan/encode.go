@@ -57,9 +57,9 @@ func appendMemory[T any](out []byte, list []T) []byte {
 	return append(out, unsafe.Slice((*byte)(unsafe.Pointer(&list[0])), len(list)*int(unsafe.Sizeof(one)))...)
 }
 
-// Loaded is an encoded plan in memory, with addresses made absolute, ready to
-// be carried out once. The memory must not move: a mapping, or a slice that
-// the garbage collector leaves alone, as Go's does, while it is referenced.
+// Loaded is a plan in memory, with addresses made absolute, ready to be carried out
+// once. The memory must not move: a mapping, or a slice that the garbage collector
+// leaves alone, as Go's does, while it is referenced.
 type Loaded struct {
 	Ops        [phases][]Op // by phase
 	Data       []byte
@@ -68,6 +68,17 @@ type Loaded struct {
 	Slots      int
 	Inputs     int
 	Steps      int
+}
+
+// Ready makes the addresses in the plan absolute, in place, for who carries it out
+// in the process that has made it: it can't be encoded or made ready once more.
+func (p *Plan) Ready() *Loaded {
+	l := &Loaded{
+		Ops: p.ops, Data: p.data, CloneFlags: p.CloneFlags, Cgroup: p.Cgroup,
+		Slots: p.slots, Inputs: len(p.Inputs), Steps: len(p.Steps),
+	}
+	l.relocate(p.relocs)
+	return l
 }
 
 // Load makes the addresses in an encoded plan absolute, in place.
@@ -97,22 +108,27 @@ func Load(mem []byte) (*Loaded, error) {
 	if h.Relocs > 0 {
 		relocs = unsafe.Slice((*reloc)(unsafe.Pointer(&mem[opsEnd])), h.Relocs)
 	}
-	l.relocate(ops, relocs)
+	l.relocate(relocs)
 	return l, nil
 }
 
-func (l *Loaded) relocate(ops []Op, relocs []reloc) {
+func (l *Loaded) relocate(relocs []reloc) {
 	base := uint64(uintptr(unsafe.Pointer(&l.Data[0])))
 	for _, r := range relocs {
 		*(*uint64)(unsafe.Pointer(&l.Data[r.At])) = base + uint64(r.To)
 	}
-	for i := range ops {
-		op := &ops[i]
-		for j, k := range op.Kinds {
-			if k == KindData {
-				op.Args[j] += base
-				op.Kinds[j] = KindInt
-			}
+	for _, ops := range l.Ops {
+		for i := range ops {
+			ops[i].relocate(base)
+		}
+	}
+}
+
+func (op *Op) relocate(base uint64) {
+	for j, k := range op.Kinds {
+		if k == KindData {
+			op.Args[j] += base
+			op.Kinds[j] = KindInt
 		}
 	}
 }
