@@ -65,7 +65,7 @@ func (h *Here) Clocks() []uint64 {
 func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 	h.owner.listen, h.m.signals = listen, signals
 	if m := h.m; m.spareDir != "" && m.start.Removal&wire.RemoveAtEnd != 0 {
-		unmark(m.start.Remove[len(m.start.Remove)-1])
+		prepare(m.start.Remove[len(m.start.Remove)-1])
 	}
 	exit := h.m.stay()
 	if h.owner.listen != nil {

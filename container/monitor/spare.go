@@ -31,15 +31,20 @@ var mark = []struct {
 	{"/work/work/incompat", unix.AT_REMOVEDIR},
 }
 
-// unmark readies the directory of a container that runs to be a spare: to be
-// kept it must not have been written to, and then nothing is lost. A disk takes
-// its time to remove directories. Now there is some, while at the end somebody
-// waits.
-func unmark(path string) {
+// prepare readies the directory of a container that runs to be a spare. A disk
+// takes its time to remove directories. Now there is some, while at the end, and
+// at the next start, somebody waits. The mark can go: to be kept, the directory
+// must not have been written to, and then nothing is lost. What the kernel makes
+// in the work directory can't go yet, so another takes its place, "next", and what
+// was made in that, the time before, goes now.
+func prepare(path string) {
 	for _, m := range mark {
-		if unix.Unlinkat(unix.AT_FDCWD, path+m.path, m.flags) != nil {
-			return // the mount is not volatile; keep looks what is there
+		if err := unix.Unlinkat(unix.AT_FDCWD, path+m.path, m.flags); err != nil && err != unix.ENOENT {
+			return // keep will see it
 		}
+	}
+	if unix.Rmdir(path+"/next/work") == unix.ENOENT {
+		unix.Mkdir(path+"/next", 0o755)
 	}
 }
 
@@ -53,7 +58,10 @@ func keep(path, spareDir string) bool {
 	for _, name := range []string{logName, oldLogName} {
 		unix.Unlinkat(dir, name, 0)
 	}
-	if !holds(dir, "upper", "work") || !untouched(dir, "upper") || !unworked(dir) {
+	if !holds(dir, "upper", "work", "next") || !untouched(dir, "upper") || !unworked(dir) || !holdsIn(dir, "next") {
+		return false
+	}
+	if unix.Renameat2(dir, "work", dir, "next", unix.RENAME_EXCHANGE) != nil {
 		return false
 	}
 	for n := range spares {
@@ -67,6 +75,9 @@ func keep(path, spareDir string) bool {
 
 // holds says whether a directory has these entries, and no others.
 func holds(dir int, want ...string) bool {
+	if _, err := unix.Seek(dir, 0, unix.SEEK_SET); err != nil {
+		return false
+	}
 	var buf [1024]byte // no less than these take, or it has others
 	n, err := unix.Getdents(dir, buf[:])
 	if err != nil {
@@ -113,21 +124,23 @@ func plain(fd int) bool {
 	return err == unix.ENOTSUP || err == nil && (n == 0 || string(buf[:n]) == ofOverlay)
 }
 
-// unworked says whether the kernel can have the work directory again: there is
-// nothing in it but the empty one that a mount makes, and the next makes anew.
+// unworked says whether nothing is left in the work directory but the empty one
+// that the kernel makes there.
 func unworked(dir int) bool {
-	outer, err := openDir(dir, "work")
+	work, err := openDir(dir, "work")
 	if err != nil {
 		return false
 	}
-	defer unix.Close(outer)
-	inner, err := openDir(outer, "work")
-	if err == unix.ENOENT {
-		return holds(outer)
-	}
+	defer unix.Close(work)
+	return holds(work) || holds(work, "work") && holdsIn(work, "work")
+}
+
+// holdsIn is holds for a directory in another.
+func holdsIn(dir int, name string, want ...string) bool {
+	fd, err := openDir(dir, name)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(inner)
-	return holds(inner) && holds(outer, "work")
+	defer unix.Close(fd)
+	return holds(fd, want...)
 }

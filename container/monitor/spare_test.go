@@ -13,7 +13,7 @@ import (
 func used(t *testing.T, top string) string {
 	t.Helper()
 	dir := filepath.Join(top, "container")
-	for _, d := range []string{"", "upper", "work", "work/work", "work/work/incompat", "work/work/incompat/volatile"} {
+	for _, d := range []string{"", "upper", "work", "work/work", "work/work/incompat", "work/work/incompat/volatile", "next", "next/work"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,21 +35,21 @@ func TestSpareIsAsGoodAsNew(t *testing.T) {
 	for n := range spares {
 		name, ok := SpareName(n)
 		dir := used(t, top)
-		unmark(dir)
+		prepare(dir)
 		if !ok || !keep(dir, spare) {
 			t.Fatalf("number %d is not kept", n)
 		}
-		for _, empty := range []string{"upper", "work/work"} {
+		for _, empty := range []string{"upper", "work", "next/work"} {
 			if entries, err := os.ReadDir(filepath.Join(spare, name, empty)); err != nil || len(entries) > 0 {
 				t.Errorf("%s: %v, %v", empty, entries, err)
 			}
 		}
-		if entries, _ := os.ReadDir(filepath.Join(spare, name)); len(entries) != 2 {
+		if entries, _ := os.ReadDir(filepath.Join(spare, name)); len(entries) != 3 {
 			t.Errorf("%v", entries)
 		}
 	}
 	dir := used(t, top)
-	if unmark(dir); keep(dir, spare) {
+	if prepare(dir); keep(dir, spare) {
 		t.Error("one more than there is room for")
 	}
 }
@@ -69,11 +69,14 @@ func TestSpareIsMountedAgain(t *testing.T) {
 		}
 	}
 	for range 3 {
+		if entries, err := os.ReadDir(dir + "/work"); err != nil || len(entries) > 0 {
+			t.Errorf("the kernel has to clear away %v, %v", entries, err)
+		}
 		options := "volatile,lowerdir=" + top + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
 		if err := unix.Mount("overlay", top+"/merged", "overlay", 0, options); err != nil {
 			t.Fatal(err)
 		}
-		unmark(dir)
+		prepare(dir)
 		if err := unix.Unmount(top+"/merged", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -98,13 +101,15 @@ func TestUsedWorkDirectoryIsNoSpare(t *testing.T) {
 		"a link": func(work string) error {
 			return errors.Join(os.RemoveAll(work+"/work"), os.Symlink("/etc", work+"/work"))
 		},
-		"none": os.RemoveAll,
+		"none":       os.RemoveAll,
+		"no other":   func(work string) error { return os.RemoveAll(filepath.Dir(work) + "/next") },
+		"full other": func(work string) error { return os.Mkdir(filepath.Dir(work)+"/next/x", 0o700) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			top := t.TempDir()
 			spare, dir := filepath.Join(top, "spare"), used(t, top)
 			if name != "as a volatile mount leaves it" {
-				unmark(dir)
+				prepare(dir)
 			}
 			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "work"))); err != nil {
 				t.Fatal(err)
@@ -144,7 +149,7 @@ func TestUsedDirectoryIsNoSpare(t *testing.T) {
 			defer os.RemoveAll(top)
 			spare := filepath.Join(top, "spare")
 			dir := used(t, top)
-			unmark(dir)
+			prepare(dir)
 			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "upper"))); err != nil {
 				t.Fatal(err)
 			}
