@@ -10,7 +10,7 @@
 package main
 
 import (
-	_ "minict/internal/sysmon"
+	_ "minict/internal/quiet"
 
 	_ "unsafe" // for go:linkname
 

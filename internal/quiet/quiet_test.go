@@ -1,10 +1,17 @@
-package sysmon
+package quiet
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
+
+func TestNoHeapProfile(t *testing.T) {
+	if runtime.MemProfileRate != 0 {
+		t.Errorf("one allocation in %d bytes is looked at", runtime.MemProfileRate)
+	}
+}
 
 // TestOneThreadIsSlow looks whether the thread that the runtime made first got
 // the slack, and no other: what a program itself waits for is not to come late.
