@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -49,17 +50,27 @@ func onOwnThread(f func()) {
 	<-done
 }
 
-// created makes a container that waits at its gate, with output as its stdout.
-// The thread that it was launched from has ended when created returns.
-func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, opening, started int) {
+// created makes a container that waits at its gate, with output as its stdout, and
+// in an airlock if it is to. The thread that it was launched from has ended when
+// created returns.
+func created(t *testing.T, spec *specs.Spec, output int, airlock bool) (child *launch.Child, opening, started int) {
 	t.Helper()
 	host, err := Probe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Compile(spec, host, Options{Gate: true})
+	p, err := Compile(spec, host, Options{Gate: true, Airlock: airlock})
 	if err != nil {
 		t.Fatal(err)
+	}
+	inputs := []int{output, output, output}
+	if airlock {
+		program, err := NewAirlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer program.Close()
+		inputs = append(inputs, int(program.Fd()))
 	}
 	opening, _ = gate(t)
 	started, name := gate(t)
@@ -68,7 +79,7 @@ func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, o
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(reading) })
-	prog, err := launch.New(p.Ready(), []int{output, output, output, opening, started}, false)
+	prog, err := launch.New(p.Ready(), append(inputs, opening, started), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +104,14 @@ func created(t *testing.T, spec *specs.Spec, output int) (child *launch.Child, o
 }
 
 // A created container is complete but for its program, and waits: also when
-// the one that launched it is gone, with users of its own or without.
+// the one that launched it is gone, with users of its own or without. In an airlock
+// it is nothing of the launcher's that waits.
 func TestCreateAndStart(t *testing.T) {
-	for name, change := range map[string]func(*specs.Spec){"plain": func(*specs.Spec) {}, "users": ownUsers(t)} {
+	plain := func(*specs.Spec) {}
+	for name, change := range map[string]func(*specs.Spec){
+		"plain": plain, "users": ownUsers(t), "airlock": plain, "users, airlock": ownUsers(t),
+	} {
+		airlock := strings.HasSuffix(name, "airlock")
 		spec := ordinary(bundle(t), "ls /proc/self/fd | wc -l; grep Seccomp: /proc/self/status")
 		spec.Process.NoNewPrivileges = true
 		spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64}}
@@ -105,8 +121,12 @@ func TestCreateAndStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		child, opening, started := created(t, spec, int(w.Fd()))
+		child, opening, started := created(t, spec, int(w.Fd()), airlock)
 		w.Close()
+		exe, err := os.Readlink("/proc/" + strconv.Itoa(child.Pid) + "/exe")
+		if err != nil || strings.HasPrefix(exe, "/memfd:airlock") != airlock {
+			t.Errorf("%s: what waits is %q, %v", name, exe, err)
+		}
 		fds := []unix.PollFd{{Fd: int32(child.Pidfd), Events: unix.POLLIN}, {Fd: int32(r.Fd()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 50); n != 0 {
 			t.Fatalf("%s: it ended or wrote before it was started: %v, %v", name, fds, err)
@@ -134,13 +154,15 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	_, opening, started := created(t, spec, int(w.Fd()))
-	if _, err := unix.Write(opening, []byte{0}); err != nil {
-		t.Fatal(err)
-	}
-	var f *launch.Failure
-	if err := launch.Started(started); !errors.As(err, &f) || f.Errno != unix.EACCES || !f.Exec {
-		t.Errorf("got %v", err)
+	for _, airlock := range []bool{false, true} {
+		_, opening, started := created(t, spec, int(w.Fd()), airlock)
+		if _, err := unix.Write(opening, []byte{0}); err != nil {
+			t.Fatal(err)
+		}
+		var f *launch.Failure
+		if err := launch.Started(started); !errors.As(err, &f) || f.Errno != unix.EACCES || !f.Exec {
+			t.Errorf("airlock %v: got %v", airlock, err)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func (c *compiler) process() error {
 	if early {
 		c.filter(filter)
 	}
-	if c.opt.Gate {
+	if c.opt.Gate && !c.opt.Airlock {
 		c.step("wait", "at the gate", "", "created, and not yet started")
 		c.b.Call(plan.Gate, c.gate[0].Value(), c.gate[1].Value())
 	}
@@ -216,14 +216,14 @@ func (c *compiler) closeDescriptors() {
 	// Before execve and not by it: the program, its interpreter and its
 	// loader are found by paths that are the image's, and such a path could
 	// lead through /proc/self/fd (CVE-2024-21626).
-	keep := [2]plan.Arg{plan.Int(-1), plan.Int(-1)}
-	switch {
-	case c.opt.Gate:
-		keep = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
-	case c.opt.Airlock:
-		keep[0] = c.airlock.Value()
+	keep := [3]plan.Arg{plan.Int(-1), plan.Int(-1), plan.Int(-1)}
+	if c.opt.Gate {
+		keep[0], keep[1] = c.gate[0].Value(), c.gate[1].Value()
 	}
-	c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1])
+	if c.opt.Airlock {
+		keep[2] = c.airlock.Value()
+	}
+	c.b.Call(plan.CloseFrom, plan.Int(first), keep[0], keep[1], keep[2])
 }
 
 // finish sets what only lasts from here on: a change of user ids would undo
@@ -272,7 +272,7 @@ func (c *compiler) exec(p *specs.Process) {
 }
 
 // throughAirlock is exec by way of an airlock, which tries the files in the
-// same way.
+// same way, and waits at the gate before if there is one.
 func (c *compiler) throughAirlock(files, args []string, envp plan.Arg) {
 	if len(files) > launch.AirlockFiles {
 		files = files[:launch.AirlockFiles] // nobody has so many directories in the PATH
@@ -282,7 +282,11 @@ func (c *compiler) throughAirlock(files, args []string, envp plan.Arg) {
 	for _, s := range append(files, args...) {
 		words = append(words, c.b.Str(s))
 	}
-	c.b.Call(plan.Airlock, c.airlock.Value(), c.b.Words(append(words, plan.Int(0))...), envp)
+	gate := [2]plan.Arg{plan.Int(0), plan.Int(0)}
+	if c.opt.Gate {
+		gate = [2]plan.Arg{c.gate[0].Value(), c.gate[1].Value()}
+	}
+	c.b.Call(plan.Airlock, c.airlock.Value(), c.b.Words(append(words, plan.Int(0))...), envp, gate[0], gate[1])
 }
 
 // lookFor sees whether there is a program to become, as long as whoever made the

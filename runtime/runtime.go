@@ -60,7 +60,8 @@ type Options struct {
 	// Airlock says that the launcher is handed the program of an airlock,
 	// input InputAirlock, for the child to go through: a launcher whose own
 	// program could be written to must not become a container's program by
-	// itself. See launch.AirlockProgram. It is of no use with Init.
+	// itself, nor wait in a container. See FitsAirlock and
+	// launch.AirlockProgram. It is of no use with Init.
 	Airlock bool
 	// Network says that the launcher is handed the container's network
 	// namespace as input InputNetwork. A new one takes as long to make as

@@ -26,13 +26,18 @@ import (
 // the number of files, each of the three increased by one. When all files have
 // failed, the airlock writes the errno, with its upper bit set, to the link, as
 // one byte.
+//
+// Instead of 'x', 'g' has the airlock wait at a gate first, whose descriptor
+// follows in the same way: so what waits in a container that is created, and not
+// yet started, is nothing that would be worth anything to anybody. The link is what
+// Started reads from then.
 
 // AirlockFiles is how many files an airlock can try.
 const AirlockFiles = 254
 
 // AirlockControl is the first argument of an airlock that tries so many files.
-// The machine fills in the link.
-func AirlockControl(files int) []byte { return []byte{'x', 1, 1, byte(files + 1), 0} }
+// The machine fills in the link, and the gate.
+func AirlockControl(files int) []byte { return []byte{'x', 1, 1, byte(files + 1), 1, 1, 0} }
 
 const (
 	elfHeaderSize     = 64
@@ -94,13 +99,31 @@ const failedInAirlock = 0x80
 //go:norace
 //go:nocheckptr
 func (m *machine) airlock() unix.Errno {
-	if _, _, errno := rawSyscall6(unix.SYS_FCNTL, m.link, unix.F_SETFD, 0, 0, 0, 0); errno != 0 {
+	control := *(*uintptr)(address(m.args[1]))
+	link := m.link
+	if gate := m.args[3]; gate != 0 {
+		link = m.args[4]
+		*(*byte)(address(control)) = 'g'
+		if errno := m.hand(gate, control+4); errno != 0 {
+			return errno
+		}
+	}
+	if errno := m.hand(link, control+1); errno != 0 {
 		return errno
 	}
-	control := *(*uintptr)(address(m.args[1]))
-	*(*byte)(address(control + 1)) = byte(m.link&63) + 1
-	*(*byte)(address(control + 2)) = byte(m.link>>6) + 1
 	m.report.Ready = 1
 	_, _, errno := rawSyscall6(unix.SYS_EXECVEAT, m.args[0], uintptr(unsafe.Pointer(&m.empty)), m.args[1], m.args[2], unix.AT_EMPTY_PATH, 0)
+	return errno
+}
+
+// hand leaves a descriptor open for the airlock, and tells it which.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (m *machine) hand(fd, digits uintptr) unix.Errno {
+	*(*byte)(address(digits)) = byte(fd&63) + 1
+	*(*byte)(address(digits + 1)) = byte(fd>>6) + 1
+	_, _, errno := rawSyscall6(unix.SYS_FCNTL, fd, unix.F_SETFD, 0, 0, 0, 0)
 	return errno
 }

@@ -1,12 +1,15 @@
 #include "textflag.h"
 
+#define SYS_read 0
 #define SYS_write 1
+#define SYS_close 3
 #define SYS_execve 59
 #define SYS_fcntl 72
 #define SYS_exit_group 231
 #define F_SETFD 2
 #define FD_CLOEXEC 1
 #define ENOENT 2
+#define EINTR 4
 #define EACCES 13
 #define ENOTDIR 20
 
@@ -15,6 +18,7 @@
 // address of this program's.
 //
 //	BX   link
+//	R8   gate
 //	R9   files that are left
 //	R12  where in argv the next of them stands
 //	R13  the user's argv
@@ -39,6 +43,29 @@ TEXT code<>(SB),NOSPLIT|NOFRAME,$0
 	LEAQ	16(SP)(R15*8), R14
 	XORQ	R15, R15
 
+	MOVBQZX	0(AX), CX
+	CMPQ	CX, $'g'
+	JNE	opened
+	MOVBQZX	4(AX), R8
+	MOVBQZX	5(AX), CX
+	DECQ	R8
+	DECQ	CX
+	SHLQ	$6, CX
+	ORQ	CX, R8
+wait:
+	MOVQ	R8, DI
+	LEAQ	-8(SP), SI
+	MOVQ	$1, DX
+	MOVQ	$SYS_read, AX
+	SYSCALL
+	CMPQ	AX, $-EINTR
+	JEQ	wait
+	CMPQ	AX, $1
+	JNE	quit
+	MOVQ	R8, DI
+	MOVQ	$SYS_close, AX
+	SYSCALL
+opened:
 	MOVQ	BX, DI
 	MOVQ	$F_SETFD, SI
 	MOVQ	$FD_CLOEXEC, DX

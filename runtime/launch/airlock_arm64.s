@@ -1,12 +1,15 @@
 #include "textflag.h"
 
 #define SYS_fcntl 25
+#define SYS_close 57
+#define SYS_read 63
 #define SYS_write 64
 #define SYS_exit_group 94
 #define SYS_execve 221
 #define F_SETFD 2
 #define FD_CLOEXEC 1
 #define ENOENT 2
+#define EINTR 4
 #define EACCES 13
 #define ENOTDIR 20
 
@@ -15,6 +18,7 @@
 // address of this program's.
 //
 //	R19  link
+//	R25  gate
 //	R20  files that are left
 //	R21  where in argv the next of them stands
 //	R22  the user's argv
@@ -22,10 +26,10 @@
 //	R24  what was wrong with the files so far, as the kernel gives it
 TEXT code<>(SB),NOSPLIT|NOFRAME,$0
 	MOVD	0(RSP), R24	// argc
-	MOVD	8(RSP), R0	// control
-	MOVBU	1(R0), R19
-	MOVBU	2(R0), R1
-	MOVBU	3(R0), R20
+	MOVD	8(RSP), R26	// control
+	MOVBU	1(R26), R19
+	MOVBU	2(R26), R1
+	MOVBU	3(R26), R20
 	SUB	$1, R19
 	SUB	$1, R1
 	SUB	$1, R20
@@ -39,6 +43,29 @@ TEXT code<>(SB),NOSPLIT|NOFRAME,$0
 	ADD	R24<<3, R21, R23
 	MOVD	ZR, R24
 
+	MOVBU	0(R26), R1
+	CMP	$'g', R1
+	BNE	opened
+	MOVBU	4(R26), R25
+	MOVBU	5(R26), R1
+	SUB	$1, R25
+	SUB	$1, R1
+	LSL	$6, R1, R1
+	ORR	R1, R25, R25
+wait:
+	MOVD	R25, R0
+	SUB	$8, RSP, R1
+	MOVD	$1, R2
+	MOVD	$SYS_read, R8
+	SVC
+	CMN	$EINTR, R0
+	BEQ	wait
+	CMP	$1, R0
+	BNE	quit
+	MOVD	R25, R0
+	MOVD	$SYS_close, R8
+	SVC
+opened:
 	MOVD	R19, R0
 	MOVD	$F_SETFD, R1
 	MOVD	$FD_CLOEXEC, R2

@@ -190,7 +190,7 @@ func (m *machine) closeFrom() unix.Errno {
 	m.args[0] = m.link
 	for {
 		kept := last
-		for j := 0; j < 3; j++ {
+		for j := 0; j < 4; j++ {
 			if k := m.args[j]; k >= first && k < kept {
 				kept = k
 			}

@@ -14,7 +14,8 @@ import (
 //	pause   a byte on the link, its number; the launcher answers with a byte
 //	airlock a byte on the link, its errno, with the upper bit set
 //	gate    the link closes; a byte on the gate opens it
-//	failure in the report's memory, or after the gate as afterGate
+//	failure in the report's memory, or after the gate as afterGate, or, where an
+//	        airlock waits at the gate, as that says it
 //
 // An end of the link that is closed tells each side that the other is gone.
 
@@ -107,6 +108,8 @@ func Started(fd int) error {
 		return err
 	case n == 0:
 		return nil
+	case n == 1 && raw[0]&failedInAirlock != 0:
+		return &Failure{Step: NoStep, Errno: unix.Errno(raw[0] &^ failedInAirlock), Exec: true}
 	case n != len(raw): // it is written at once, and so read
 		return unix.EBADMSG
 	}

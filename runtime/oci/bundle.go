@@ -14,19 +14,31 @@ import (
 // some 20 KiB, most of them the seccomp profile.
 const maxConfig = 16 << 20
 
-// readConfig reads a bundle's configuration, once: whoever can write to the
+// Bundle is a directory with a container's configuration.
+type Bundle struct {
+	Dir  string // absolute
+	Spec *specs.Spec
+
+	raw []byte // that Spec was read from
+}
+
+// ReadBundle reads a bundle's configuration, once: whoever can write to the
 // bundle may change it a moment later.
-func readConfig(bundle string) (*specs.Spec, []byte, error) {
-	name := filepath.Join(bundle, "config.json")
+func ReadBundle(dir string) (*Bundle, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, "config.json")
 	raw, err := ReadBounded(name, maxConfig)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	spec, err := parseConfig(raw)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return spec, raw, nil
+	return &Bundle{dir, spec, raw}, nil
 }
 
 // ReadBounded reads a regular file of at most so many bytes. Nothing else is

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"minict/runtime"
@@ -16,8 +15,12 @@ import (
 
 // CreateOptions are what the command line says beside the bundle.
 type CreateOptions struct {
-	Bundle string // absolute
+	*Bundle
 	Streams
+	// Airlock is input InputAirlock of package runtime, if the container is to
+	// come to its program that way; nil if the caller's own program can't be
+	// written to. It stays the caller's.
+	Airlock *os.File
 	// Terminal is handed the master side of the container's terminal, if
 	// process.terminal asks for one.
 	Terminal func(master *os.File) error
@@ -27,9 +30,6 @@ type CreateOptions struct {
 	PreserveFDs  int // descriptors from 3 on that the program gets
 	NoPivot      bool
 	NoNewKeyring bool
-	// Adjust looks at the configuration, and may change it, before it is
-	// used.
-	Adjust func(*specs.Spec) error
 }
 
 // Create makes a container that waits for Start: everything but execve of its
@@ -43,40 +43,31 @@ func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd
 	if err := CheckID(id); err != nil {
 		return nil, 0, -1, fmt.Errorf("%w: %q", err, id)
 	}
-	spec, raw, err := readConfig(opt.Bundle)
-	if err != nil {
-		return nil, 0, -1, err
-	}
-	if opt.Adjust != nil {
-		if err := opt.Adjust(spec); err != nil {
-			return nil, 0, -1, err
-		}
-	}
 	lock, err := r.claim(id)
 	if err != nil {
 		return nil, 0, -1, err
 	}
 	defer lock.Close()
 	c = &Container{ID: id, r: r, dir: r.dir(id)}
-	if pidfd, err = c.create(spec, raw, opt); err != nil {
+	if pidfd, err = c.create(opt); err != nil {
 		return nil, 0, -1, errors.Join(err, r.remove(id))
 	}
 	return c, c.first.pid, pidfd, nil
 }
 
-func (c *Container) create(spec *specs.Spec, raw []byte, opt CreateOptions) (int, error) {
+func (c *Container) create(opt CreateOptions) (int, error) {
 	host, err := runtime.Probe()
 	if err != nil {
 		return -1, err
 	}
 	c.groups = &host.Cgroup
-	if err := c.prepare(spec, raw, opt.Bundle, host); err != nil {
+	if err := c.prepare(opt.Bundle, host); err != nil {
 		return -1, err
 	}
 	if err := c.makeFifos(); err != nil {
 		return -1, err
 	}
-	child, err := c.launch(spec, opt, host)
+	child, err := c.launch(opt, host)
 	if err != nil {
 		return -1, err
 	}
@@ -102,7 +93,8 @@ func (c *Container) undo(pid int) error {
 }
 
 // prepare writes what is kept of the container, before there is any of it.
-func (c *Container) prepare(spec *specs.Spec, raw []byte, bundle string, host runtime.Host) error {
+func (c *Container) prepare(b *Bundle, host runtime.Host) error {
+	spec := b.Spec
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return fmt.Errorf("%w: root, process or linux is missing", ErrConfig)
 	}
@@ -115,9 +107,9 @@ func (c *Container) prepare(spec *specs.Spec, raw []byte, bundle string, host ru
 		return err
 	}
 	spec.Linux.CgroupsPath = path
-	c.record = newRecord(c.ID, bundle, boot, spec)
+	c.record = newRecord(c.ID, b.Dir, boot, spec)
 	c.record.Scope = scope
-	if err := os.WriteFile(filepath.Join(c.dir, configFile), raw, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.dir, configFile), b.raw, 0o600); err != nil {
 		return err
 	}
 	return c.record.write(c.dir)
@@ -134,8 +126,9 @@ func (c *Container) makeFifos() error {
 }
 
 // launch carries the plan out, up to the gate.
-func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*launch.Child, error) {
-	p, err := c.compile(spec, opt, host)
+func (c *Container) launch(opt CreateOptions, host runtime.Host) (*launch.Child, error) {
+	spec := opt.Spec
+	p, err := c.compile(opt, host)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +139,9 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Hos
 	defer in.close()
 	if err := c.openFifos(in); err != nil {
 		return nil, err
+	}
+	if opt.Airlock != nil {
+		in.fds[runtime.InputAirlock] = int(opt.Airlock.Fd())
 	}
 	maps, err := runtime.OpenIDMaps(spec)
 	if err != nil {
@@ -167,7 +163,8 @@ func (c *Container) launch(spec *specs.Spec, opt CreateOptions, host runtime.Hos
 	return child, nil
 }
 
-func (c *Container) compile(spec *specs.Spec, opt CreateOptions, host runtime.Host) (*plan.Plan, error) {
+func (c *Container) compile(opt CreateOptions, host runtime.Host) (*plan.Plan, error) {
+	spec := opt.Spec
 	for _, w := range runtime.Warnings(spec, host) {
 		c.r.note(w)
 	}
@@ -177,8 +174,8 @@ func (c *Container) compile(spec *specs.Spec, opt CreateOptions, host runtime.Ho
 		return nil, err
 	}
 	return runtime.Compile(spec, host, runtime.Options{
-		Bundle: opt.Bundle, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, NoPivot: opt.NoPivot,
-		NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
+		Bundle: opt.Dir, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, Airlock: opt.Airlock != nil,
+		NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 // RestoreOptions are what the command line says of a restore.
 type RestoreOptions struct {
 	CRIUOptions
-	Bundle string // absolute
+	*Bundle
 	Streams
 	// Terminal is handed the master side of the container's terminal, if it
 	// has one.
@@ -24,8 +24,6 @@ type RestoreOptions struct {
 	// Created is called when the container is there, and does not run yet:
 	// with its error it is undone. It may keep neither argument.
 	Created func(pid, pidfd int) error
-	// Adjust looks at the configuration before it is used.
-	Adjust func(*specs.Spec) error
 
 	TCPClose             bool
 	LSMProfile, LSMMount string
@@ -39,13 +37,6 @@ func (r *Runtime) Restore(id string, opt RestoreOptions) (c *Container, pid, pid
 	if err := CheckID(id); err != nil {
 		return nil, 0, -1, fmt.Errorf("%w: %q", err, id)
 	}
-	spec, raw, err := readConfig(opt.Bundle)
-	if err == nil {
-		err = opt.Adjust(spec)
-	}
-	if err != nil {
-		return nil, 0, -1, err
-	}
 	if err := isDirectory(opt.Images); err != nil {
 		return nil, 0, -1, fmt.Errorf("images: %w", err)
 	}
@@ -55,22 +46,22 @@ func (r *Runtime) Restore(id string, opt RestoreOptions) (c *Container, pid, pid
 	}
 	defer lock.Close()
 	c = &Container{ID: id, r: r, dir: r.dir(id)}
-	if pidfd, err = c.restore(spec, raw, &opt); err != nil {
+	if pidfd, err = c.restore(&opt); err != nil {
 		return nil, 0, -1, errors.Join(err, r.remove(id))
 	}
 	return c, c.first.pid, pidfd, nil
 }
 
-func (c *Container) restore(spec *specs.Spec, raw []byte, opt *RestoreOptions) (int, error) {
+func (c *Container) restore(opt *RestoreOptions) (int, error) {
 	host, err := runtime.Probe()
 	if err != nil {
 		return -1, err
 	}
 	c.groups = &host.Cgroup
-	if err := c.prepare(spec, raw, opt.Bundle, host); err != nil {
+	if err := c.prepare(opt.Bundle, host); err != nil {
 		return -1, err
 	}
-	b := restoration{c: c, spec: spec, host: host, opt: opt, pidfd: -1}
+	b := restoration{c: c, spec: opt.Spec, host: host, opt: opt, pidfd: -1}
 	cmd, err := b.command()
 	defer b.close()
 	if err != nil {
@@ -155,7 +146,7 @@ func (b *restoration) command() (*criu.Command, error) {
 	cmd.Root, cmd.RestoreSibling, cmd.EvasiveDevices = b.c.record.Rootfs, true, true
 	cmd.TCPClose, cmd.LSMProfile, cmd.LSMContext = opt.TCPClose, opt.LSMProfile, opt.LSMMount
 	cmd.CgroupRoots, cmd.CgroupYard = b.cgroupRoots(), b.yard()
-	if b.shown, err = runtime.ShownMounts(spec, opt.Bundle); err != nil {
+	if b.shown, err = runtime.ShownMounts(spec, opt.Dir); err != nil {
 		return nil, err
 	}
 	if cmd.Mounts, err = toRestore(b.shown, b.place); err != nil {

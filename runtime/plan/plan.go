@@ -147,9 +147,9 @@ const (
 	// Differ (address, address, errno) fails with errno if the 64 bits at
 	// both addresses are the same.
 	Differ
-	// CloseFrom (fd, keep, keep) closes all descriptors from fd on, but the
-	// two to be kept (-1: none) and the one by which the launcher learns of
-	// the end of the set-up, which closes by execve.
+	// CloseFrom (fd, keep, keep, keep) closes all descriptors from fd on, but
+	// the three to be kept (-1: none) and the one by which the launcher learns
+	// of the end of the set-up, which closes by execve.
 	CloseFrom
 	// Rmdir (path) removes an empty directory, waiting for a short time
 	// while it is busy: a cgroup stays so until the kernel has buried the
@@ -172,8 +172,9 @@ const (
 	// itself is. Owners, modes and times are copied, but no extended
 	// attributes; hard links become files of their own.
 	Copy
-	// Airlock (program, argv, envp) becomes the user's program by way of
-	// another, see launch.AirlockProgram: argv is what that takes.
+	// Airlock (program, argv, envp, gate, started) becomes the user's program by
+	// way of another, see launch.AirlockProgram: argv is what that takes. If gate
+	// is not 0, the other waits there, and both do what those of Gate do.
 	Airlock
 )
 

@@ -99,16 +99,37 @@ func TestRuntimeIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// Also as long as a container waits to be started, what it runs is not the
-// file that the host runs.
+// Also as long as a container waits to be started, what it runs can't be written to
+// by who gets hold of it: it is an airlock in a sealed file, or, where the container
+// does not let one work, the runtime on a mount that is read-only.
 func TestCreatedContainerCantBeWrittenThrough(t *testing.T) {
-	h := newHarness(t)
-	h.prints("", "create", "--bundle", h.bundle(spec("true")), "c")
-	defer h.stop("c")
-	var fs unix.Statfs_t
-	h.must(unix.Statfs(fmt.Sprintf("/proc/%d/exe", h.state("c").Pid), &fs))
-	if fs.Flags&unix.ST_RDONLY == 0 {
-		t.Error("it is on a mount that can be written to")
+	deaf := spec("true")
+	deaf.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
+		{Names: []string{"close"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 1000, Op: specs.OpEqualTo}}},
+	}}
+	for name, s := range map[string]*specs.Spec{"airlock": spec("true"), "mount": deaf} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			defer os.RemoveAll(filepath.Join(h.root, ".seccomp")) // what compiled filters are kept in
+			h.prints("", "create", "--bundle", h.bundle(s), "c")
+			defer h.stop("c")
+			exe := fmt.Sprintf("/proc/%d/exe", h.state("c").Pid)
+			var fs unix.Statfs_t
+			h.must(unix.Statfs(exe, &fs))
+			if name == "mount" {
+				if fs.Flags&unix.ST_RDONLY == 0 {
+					t.Error("it is on a mount that can be written to")
+				}
+				return
+			}
+			f, err := os.Open(exe)
+			h.must(err)
+			defer f.Close()
+			const write = unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
+			if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil || seals&write != write {
+				t.Errorf("its file has the seals %#x, %v", seals, err)
+			}
+		})
 	}
 }
 

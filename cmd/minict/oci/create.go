@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"minict/cmd/minict/oci/self"
 	containers "minict/runtime/oci"
 )
@@ -22,7 +20,7 @@ func (a *app) createDetached(c *createFlags, id string) (*containers.Container, 
 	if err != nil {
 		return nil, err
 	}
-	opt, err := c.options(containers.Streams(a.Streams))
+	opt, err := c.options(containers.Streams(a.Streams), true)
 	if err != nil {
 		return nil, err
 	}
@@ -33,13 +31,6 @@ func (a *app) createDetached(c *createFlags, id string) (*containers.Container, 
 	}
 	opt.Terminal = s.sendTerminal
 	opt.Created = func(pid, pidfd int) error { return c.tell(s, pid, pidfd) }
-	env := opt.Adjust
-	opt.Adjust = func(spec *specs.Spec) error {
-		if err := c.checkTerminal(spec.Process != nil && spec.Process.Terminal, true); err != nil {
-			return err
-		}
-		return env(spec)
-	}
 	made, _, _, err := r.Create(id, opt)
 	return made, err
 }

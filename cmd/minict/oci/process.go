@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"minict/cmd/minict/oci/self"
+	"minict/runtime"
 	containers "minict/runtime/oci"
 )
 
@@ -140,21 +142,30 @@ func (c *createFlags) register(f *flags) {
 	f.bool(&c.noNewKeyring, "no-new-keyring", "", "keep the caller's session keyring")
 }
 
-func (c *createFlags) options(s containers.Streams) (opt containers.CreateOptions, err error) {
+// options reads the bundle, and keeps the program out of the container's reach.
+// When that is by executing itself once more, this is where it does: nothing has
+// been done yet that others would see.
+func (c *createFlags) options(s containers.Streams, detached bool) (opt containers.CreateOptions, err error) {
 	opt = containers.CreateOptions{Streams: s, NoPivot: c.noPivot, NoNewKeyring: c.noNewKeyring}
-	if opt.Bundle, err = filepath.Abs(c.bundle); err != nil {
+	if opt.Bundle, err = containers.ReadBundle(c.bundle); err != nil {
 		return opt, err
 	}
 	var env []string
 	if opt.PreserveFDs, env, err = c.preserved(); err != nil {
 		return opt, err
 	}
-	opt.Adjust = func(spec *specs.Spec) error {
-		if spec.Process == nil {
-			return nil
-		}
-		spec.Process.Env = append(spec.Process.Env, env...)
-		return nil
+	if opt.Spec.Process != nil {
+		opt.Spec.Process.Env = append(opt.Spec.Process.Env, env...)
 	}
-	return opt, nil
+	if err := c.checkTerminal(hasTerminal(opt.Spec), detached); err != nil {
+		return opt, err
+	}
+	if runtime.FitsAirlock(opt.Spec) {
+		if opt.Airlock, err = runtime.NewAirlock(); err == nil {
+			return opt, nil
+		}
+	}
+	return opt, self.Protect()
 }
+
+func hasTerminal(spec *specs.Spec) bool { return spec.Process != nil && spec.Process.Terminal }

@@ -2,9 +2,7 @@ package oci
 
 import (
 	"errors"
-	"path/filepath"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	containers "minict/runtime/oci"
@@ -57,11 +55,10 @@ func (c *restoreFlags) complete(a *app) (err error) {
 		return err
 	}
 	c.opt.Streams = containers.Streams(a.Streams)
-	c.opt.Adjust = func(spec *specs.Spec) error {
-		return c.checkTerminal(spec.Process != nil && spec.Process.Terminal, c.detach)
+	if c.opt.Bundle, err = containers.ReadBundle(c.bundle); err != nil {
+		return err
 	}
-	c.opt.Bundle, err = filepath.Abs(c.bundle)
-	return err
+	return c.checkTerminal(hasTerminal(c.opt.Spec), c.detach)
 }
 
 func (a *app) restoreDetached(c *restoreFlags, s sockets, id string) error {

@@ -3,7 +3,6 @@ package oci
 import (
 	"errors"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	containers "minict/runtime/oci"
@@ -70,7 +69,7 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 	if err != nil {
 		return err
 	}
-	opt, err := c.options(streams)
+	opt, err := c.options(streams, false)
 	if err != nil {
 		return err
 	}
@@ -81,16 +80,8 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 	}
 	opt.Terminal = fg.takeTerminal
 	opt.Created = func(pid, pidfd int) error { return c.tell(s, pid, pidfd) }
-	env := opt.Adjust
-	opt.Adjust = func(spec *specs.Spec) error {
-		terminal := spec.Process != nil && spec.Process.Terminal
-		if err := c.checkTerminal(terminal, false); err != nil {
-			return err
-		}
-		if terminal {
-			fg.size(spec.Process)
-		}
-		return env(spec)
+	if hasTerminal(opt.Spec) {
+		fg.size(opt.Spec.Process)
 	}
 	made, pid, pidfd, err := r.Create(id, opt)
 	if err != nil {

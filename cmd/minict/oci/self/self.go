@@ -6,9 +6,10 @@
 // open it again to be written (CVE-2019-5736). So the program executes itself
 // once more from a mount of its own, which is read-only and in no mount table.
 //
-// The second start costs as much as the first; so this package imports nothing
-// but syscall: it is initialized before almost all others, and the first start
-// ends there.
+// The second start costs as much as the first. Where an airlock does (package
+// launch), there is none; where it is known to be needed, this package makes it
+// early: it imports nothing but syscall, so it is initialized before almost all
+// others, and the first start ends there.
 package self
 
 import (
@@ -22,18 +23,16 @@ import (
 //go:linkname args os.runtime_args
 func args() []string
 
-// enters are the commands that start something in a container.
-var enters = map[string]bool{"create": true, "run": true, "exec": true}
-
 // A word may be something else than the command: then the program is started
-// once more than it had to be.
+// once more than it had to be. Of other commands it depends on what the container
+// is like.
 func init() {
 	argv := args()
 	if len(argv) == 0 || !called(argv[0]) && (len(argv) < 2 || argv[1] != "oci") {
 		return
 	}
 	for _, word := range argv[1:] {
-		if enters[word] {
+		if word == "exec" {
 			_ = Protect() // the command calls it too, and tells what goes wrong
 			return
 		}
