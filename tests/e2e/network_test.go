@@ -219,6 +219,34 @@ func TestTakenPorts(t *testing.T) {
 	h.ok("rm", "-f", "late")
 }
 
+// Of a range of ports a container gets the first that is free, at each start.
+func TestRangesOfPorts(t *testing.T) {
+	h := newHarness(t)
+	h.listen(place{}, "127.0.0.1:8001")
+	const ports = "8000-8002:80"
+	root := h.site()
+	for i, want := range []string{"0.0.0.0:8000\n", "0.0.0.0:8002\n"} {
+		name := fmt.Sprint("web", i)
+		h.serve(name, "-p", ports)
+		h.prints(want, "port", name, "80")
+	}
+	h.gets(place{}, page, "http://127.0.0.1:8000/")
+	h.gets(place{}, page, "http://127.0.0.1:8002/")
+	h.prints("8000-8002\n", "inspect", "--format", `{{(index (index .HostConfig.PortBindings "80/tcp") 0).HostPort}}`, "web1")
+	h.fails(1, []string{"ports 0.0.0.0:8000-8002/tcp are all in use"}, "run", "-p", ports, "--rootfs", root, "--", "echo", "started")
+	h.prints("web1\nweb0\n", "ps", "-a", "--format", "{{.Names}}")
+	h.ok("rm", "-f", "web0")
+	h.ok("restart", "-t", "0", "web1")
+	h.prints("0.0.0.0:8000\n", "port", "web1", "80")
+	h.ok("rm", "-f", "web1")
+
+	h.sleeper("udp", "-p", "127.0.0.1:8001-8009:53/udp", "-p", "8001:53/udp")
+	h.prints("53/udp -> 0.0.0.0:8001\n53/udp -> 127.0.0.1:8002\n", "port", "udp")
+	h.start("exec", "udp", "/probe", probeWord, "echo", ":53").expect("ready")
+	h.udp(place{}, "127.0.0.1:8002")
+	h.ok("rm", "-f", "udp")
+}
+
 // A network of one's own: names, and nothing to do with other networks.
 func TestNetworksOfUsers(t *testing.T) {
 	h := newHarness(t)
