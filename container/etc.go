@@ -109,16 +109,15 @@ func reachesIPv6(attached *network.Attached) bool {
 	return false
 }
 
-// etc gives those files that are shown to a container. Of a directory of the
-// user's that serves as root file system, none is made: it stays as it is.
-func (c *Config) etc(root *os.File, net connection) ([]runtime.File, error) {
+// etc gives those files that are shown to a container.
+func (c *Config) etc(net connection) ([]runtime.File, error) {
 	contents, err := etcContents(c, net)
 	if err != nil {
 		return nil, err
 	}
 	var files []runtime.File
 	for _, name := range etcFiles {
-		if content, ok := contents[name]; ok && !c.mountsOver(name) && (c.Rootfs == "" || hasFile(root, name)) {
+		if content, ok := contents[name]; ok && !c.mountsOver(name) {
 			files = append(files, runtime.File{Target: name, Content: content})
 		}
 	}

@@ -311,7 +311,7 @@ func (m *Manager) compile(c *Config, with surroundings, net connection, root *os
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.etc(root, net)
+	files, err := c.etc(net)
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
 	}

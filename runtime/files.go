@@ -50,7 +50,8 @@ func (c *compiler) file(dir plan.Slot, name, content string) plan.Slot {
 }
 
 // showFiles mounts them over what the root filesystem has at their places,
-// before anything else is mounted there.
+// before anything else is mounted there. What it lacks is made, an empty file, as
+// for any mount; where nothing can be made, it goes without.
 func (c *compiler) showFiles(mounts []plan.Slot) error {
 	for i, mnt := range mounts {
 		target := c.opt.Files[i].Target
@@ -58,7 +59,9 @@ func (c *compiler) showFiles(mounts []plan.Slot) error {
 			return specError("file %q: the path is not absolute", target)
 		}
 		c.step("bind", target, "", "made for this container")
+		at := c.b.Len()
 		c.attach(mnt, c.walk(path.Clean(target), plan.WalkFile))
+		c.b.SkipFrom(at, int(unix.EROFS))
 		c.b.Call(unix.SYS_CLOSE, mnt.Value())
 	}
 	return nil

@@ -43,7 +43,7 @@ type Filter struct {
 // File is a small file that is made for a container, such as /etc/hosts. It
 // lies in memory, in a filesystem of the container's own, and is gone with it.
 type File struct {
-	Target  string // absolute path in the root filesystem; made if nothing is there
+	Target  string // absolute path in the root filesystem; made if nothing is there and that can be written to
 	Content string
 }
 

@@ -4,10 +4,47 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// A directory that serves as root file system needs nothing but the program:
+// what things are mounted on is made in it, empty, and a link is followed to
+// where nothing is yet. Of one that can't be written to, what is there has to do.
+func TestRootfsWithoutFilesOfNames(t *testing.T) {
+	h := newHarness(t)
+	root := h.rootfs()
+	etc := filepath.Join(root, "etc")
+	h.must(os.RemoveAll(etc))
+	names := func(box string, has ...string) {
+		t.Helper()
+		got := h.ok("run", "--rm", "-h", box, "--dns", "192.0.2.53", "--rootfs", root, "--", "cat", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+		for _, line := range has {
+			if !strings.Contains(got, line) {
+				t.Errorf("%q is not in %q", line, got)
+			}
+		}
+	}
+	names("box", "box\n", "\tbox\n", "nameserver 192.0.2.53\n")
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		if st, err := os.Lstat(filepath.Join(etc, name)); err != nil || !st.Mode().IsRegular() || st.Size() != 0 {
+			t.Errorf("%s: %v, %v, want an empty file", name, st, err)
+		}
+	}
+	h.must(os.Remove(filepath.Join(etc, "resolv.conf")))
+	h.must(os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(etc, "resolv.conf")))
+	names("linked", "nameserver 192.0.2.53\n")
+
+	h.must(os.Remove(filepath.Join(etc, "resolv.conf")))
+	h.must(unix.Mount(root, root, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { h.must(unix.Unmount(root, unix.MNT_DETACH)) })
+	h.must(unix.Mount("", root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+	h.prints("fixed\nhostname\nhosts\n", "run", "--rm", "-h", "fixed", "--rootfs", root, "--", "sh", "-c", "cat /etc/hostname; grep -q fixed /etc/hosts && cd /etc && ls; true")
+}
 
 // Who asks for no network is on the default one: an address of its own, and a
 // way out, under the host's address.
