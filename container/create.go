@@ -258,7 +258,7 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 	if c.Rootfs != "" {
 		root, err := overlay.Bind(c.Rootfs)
 		if err != nil {
-			return nil, failf(ErrInvalid, "rootfs: %w", err)
+			return nil, failf(ErrSetup, "rootfs: %w", err)
 		}
 		return root, nil
 	}

@@ -144,7 +144,7 @@ func networkError(err error) error {
 		errors.Is(err, network.ErrExists), errors.Is(err, network.ErrInUse):
 		return failf(ErrInvalid, "%w", err)
 	case errors.Is(err, network.ErrUnavailable) && errors.Is(err, unix.EPERM):
-		return failf(ErrSetup, "%w (--network host needs no such right)", err)
+		return failf(ErrSetup, "%w (--network none and host need no such right)", err)
 	case errors.Is(err, network.ErrUnavailable):
 		return failf(ErrSetup, "%w (--network none does without)", err)
 	}

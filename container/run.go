@@ -321,6 +321,9 @@ func (m *Manager) compile(c *Config, with surroundings, net connection, root *os
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
+	if m.Log != nil && runtime.LoopbackStaysDown(spec, with.host) {
+		m.Log.Warn("without CAP_NET_ADMIN the container's loopback stays down: it does not reach itself by 127.0.0.1", "container", shortID(c.ID))
+	}
 	p, err := runtime.Compile(spec, with.host, runtime.Options{
 		Root: true, Anchor: m.anchor(), Network: c.Network != NetworkHost, Airlock: with.airlock != nil, Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
 	})
