@@ -380,6 +380,9 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 	if l.net.namespace != nil {
 		k.Inputs[runtime.InputNetwork] = l.net.namespace
 	}
+	for name, f := range l.net.files {
+		k.Inputs[runtime.InputFile+name] = f
+	}
 	if l.net.attached != nil {
 		k.Held, k.Resolver = l.net.attached.Held, l.with.names
 	}
