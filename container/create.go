@@ -50,7 +50,7 @@ type draft struct {
 
 	namespace *runtime.Network // its network namespace; nil if it is not to be started, or has none of its own
 	net       *attachment      // nil without networks
-	shared    *os.File         // another container's network namespace, when opened
+	shared    []*os.File       // of another container, when opened: its network namespace, its files
 }
 
 // draft makes everything of a container but the file that says that it exists.
@@ -258,7 +258,7 @@ func (m *Manager) mountRoot(c *Config) (*os.File, error) {
 	if c.Rootfs != "" {
 		root, err := overlay.Bind(c.Rootfs)
 		if err != nil {
-			return nil, failf(ErrInvalid, "rootfs: %w", err)
+			return nil, failf(ErrSetup, "rootfs: %w", err)
 		}
 		return root, nil
 	}
@@ -288,10 +288,10 @@ func (d *draft) close() {
 
 func (d *draft) closeNetwork() {
 	d.net.end()
-	if d.shared != nil {
-		d.shared.Close()
-		d.shared = nil
+	for _, f := range d.shared {
+		f.Close()
 	}
+	d.shared = nil
 }
 
 // abandon leaves nothing of a container that could not be made, for the reason

@@ -24,7 +24,7 @@ var etcFiles = []string{resolvFile, hostnameFile, hostsFile}
 // etcContents are what is in them.
 func etcContents(c *Config, net connection) (map[string]string, error) {
 	if _, shares := c.sharesNetwork(); shares {
-		return net.files, nil
+		return net.contents, nil
 	}
 	hosts, err := c.hosts(net.attached)
 	if err != nil {
@@ -109,17 +109,17 @@ func reachesIPv6(attached *network.Attached) bool {
 	return false
 }
 
-// etc gives those files that are shown to a container. Of a directory of the
-// user's that serves as root file system, none is made: it stays as it is.
-func (c *Config) etc(root *os.File, net connection) ([]runtime.File, error) {
+// etc gives those files that are shown to a container. The very files of another
+// one are shared with it, so that both see what becomes of them.
+func (c *Config) etc(net connection) ([]runtime.File, error) {
 	contents, err := etcContents(c, net)
 	if err != nil {
 		return nil, err
 	}
 	var files []runtime.File
 	for _, name := range etcFiles {
-		if content, ok := contents[name]; ok && !c.mountsOver(name) && (c.Rootfs == "" || hasFile(root, name)) {
-			files = append(files, runtime.File{Target: name, Content: content})
+		if content, ok := contents[name]; ok && !c.mountsOver(name) {
+			files = append(files, runtime.File{Target: name, Content: content, Shared: net.files[name] != nil})
 		}
 	}
 	return files, nil

@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"minict/internal/inroot"
 	minictruntime "minict/runtime"
 	"minict/runtime/seccomp"
 )
@@ -56,19 +55,6 @@ func (f *facts) rights(c *Config) error {
 	}
 	f.NoFile = files.Max
 	return err
-}
-
-// hasFile says whether the root file system has a file: what minict would
-// mount over it needs none to be made, and a directory of the user's that
-// serves as root file system stays as it is.
-func hasFile(root *os.File, name string) bool {
-	f, err := inroot.Open(root, name, unix.O_PATH, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	return err == nil && st.Mode().IsRegular()
 }
 
 // permitted are this process's capabilities as bits.

@@ -138,6 +138,9 @@ func bindings(ports []network.Port) map[string][]PortBinding {
 		if p.Host != 0 {
 			b.HostPort = strconv.Itoa(int(p.Host))
 		}
+		if p.HostLast != 0 {
+			b.HostPort += "-" + strconv.Itoa(int(p.HostLast))
+		}
 		list[key] = append(list[key], b)
 	}
 	return list

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"minict/container/etc"
 	"minict/internal/inroot"
 	"minict/network"
 	"minict/runtime"
@@ -144,7 +147,7 @@ func networkError(err error) error {
 		errors.Is(err, network.ErrExists), errors.Is(err, network.ErrInUse):
 		return failf(ErrInvalid, "%w", err)
 	case errors.Is(err, network.ErrUnavailable) && errors.Is(err, unix.EPERM):
-		return failf(ErrSetup, "%w (--network host needs no such right)", err)
+		return failf(ErrSetup, "%w (--network none and host need no such right)", err)
 	case errors.Is(err, network.ErrUnavailable):
 		return failf(ErrSetup, "%w (--network none does without)", err)
 	}
@@ -175,7 +178,10 @@ func (m *Manager) endpoints(id string) (*network.Attached, error) {
 type connection struct {
 	namespace *os.File          // nil for the host's
 	attached  *network.Attached // nil without networks
-	files     map[string]string // of the container whose namespace it is
+	// Of the container whose namespace it is: mounts of those of its files that
+	// are as they were made for it, and what all of them contain.
+	files    map[string]*os.File
+	contents map[string]string
 }
 
 // openNetwork gives the container its network namespace, when that is whole.
@@ -204,17 +210,30 @@ func (d *draft) openShared() (k connection, err error) {
 	if err != nil {
 		return k, fmt.Errorf("network container:%s: %w", nameOr(other, id), err)
 	}
-	if err := now.withProcess(func(p *process) (err error) {
-		if k.files, err = p.readFiles(etcFiles); err != nil {
-			return err
-		}
-		k.namespace, err = p.network()
-		d.shared = k.namespace
-		return err
-	}); err != nil {
+	if err := now.withProcess(func(p *process) error { return d.openNetworkOf(p, &k) }); err != nil {
 		return k, failf(ErrSetup, "network container:%s: %w", other.Name, err)
 	}
 	return k, nil
+}
+
+// openNetworkOf opens what belongs to the network of a process: its namespace,
+// and the files about it.
+func (d *draft) openNetworkOf(p *process, k *connection) (err error) {
+	if k.namespace, err = p.network(); err != nil {
+		return err
+	}
+	d.shared = append(d.shared, k.namespace)
+	proc, err := p.dir()
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	if k.files, err = etc.Share(proc, etcFiles); err != nil {
+		return err
+	}
+	d.shared = slices.AppendSeq(d.shared, maps.Values(k.files))
+	k.contents, err = p.readFiles(etcFiles)
+	return err
 }
 
 // nameOr is what people call a container, if that is known.

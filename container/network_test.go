@@ -58,6 +58,10 @@ func TestParsePublish(t *testing.T) {
 		"65535:65535":                       {{Host: 65535, Container: 65535, Protocol: "tcp"}},
 		"80-81":                             {{Container: 80, Protocol: "tcp"}, {Container: 81, Protocol: "tcp"}},
 		"8080-8081:80-81":                   {{Host: 8080, Container: 80, Protocol: "tcp"}, {Host: 8081, Container: 81, Protocol: "tcp"}},
+		"8000-8010:80":                      {{Host: 8000, HostLast: 8010, Container: 80, Protocol: "tcp"}},
+		"8000-8000:80":                      {{Host: 8000, Container: 80, Protocol: "tcp"}},
+		"127.0.0.1:8000-65535:80/udp":       {{HostIP: local, Host: 8000, HostLast: 65535, Container: 80, Protocol: "udp"}},
+		"published=8000-8010,target=80":     {{Host: 8000, HostLast: 8010, Container: 80, Protocol: "tcp"}},
 		"published=1,target=2,protocol=udp": {{Host: 1, Container: 2, Protocol: "udp"}},
 		"target=2":                          {{Container: 2, Protocol: "tcp"}},
 	} {
@@ -66,7 +70,7 @@ func TestParsePublish(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", ":", "0", "80:0", "x", "80:x", "x:80", "70000", "80:70000", "-1", "80-79", "80-", "80/sctp", "80/", "1-2:80", "80:1-2", "0-1:80-81",
+		"", ":", "0", "80:0", "x", "80:x", "x:80", "70000", "80:70000", "-1", "80-79", "80-", "80/sctp", "80/", "0-2:80", "2-1:80", "80:1-2", "1-3:1-2", "0-1:80-81",
 		"1.2.3:80:80", "::1:80:80", "[::1:80:80", "[1.2.3.4]:80:80", "[fe80::1%eth0]:80:80", "[::ffff:1.2.3.4]:80:80", "224.0.0.1:80:80",
 		"published=80", "target=80,colour=red", "target=80,mode=x", "1:2:3:4", "+80", " 80",
 	} {
@@ -121,6 +125,11 @@ func TestPortsOfAConfig(t *testing.T) {
 	exposed := []ContainerPort{{7, "tcp"}, {9, "tcp"}, {53, "udp"}, {80, "tcp"}, {443, "tcp"}}
 	if !reflect.DeepEqual(c.Exposed, exposed) || !reflect.DeepEqual(c.Ports, publish) {
 		t.Errorf("got %v, %v", c.Exposed, c.Ports)
+	}
+	ranges := []network.Port{{Host: 8000, HostLast: 8001, Container: 80, Protocol: "tcp"}, {Host: 8000, HostLast: 8001, Container: 81, Protocol: "tcp"}}
+	if c := config(t, Options{Args: []string{"x"}, Publish: ranges}, img); !reflect.DeepEqual(bindings(c.Ports),
+		map[string][]PortBinding{"80/tcp": {{HostPort: "8000-8001"}}, "81/tcp": {{HostPort: "8000-8001"}}}) {
+		t.Errorf("got %v", bindings(c.Ports))
 	}
 	c = config(t, Options{Args: []string{"x"}, Publish: publish, PublishAll: true}, img)
 	all := append(publish, network.Port{Container: 53, Protocol: "udp"}, network.Port{Container: 443, Protocol: "tcp"})

@@ -191,7 +191,8 @@ func parseRange(s string) (first, last uint16, ok bool) {
 
 // ParsePublish reads the value of -p: [ADDRESS:][PORT[-PORT]:]PORT[-PORT][/tcp|udp],
 // or published=PORT,target=PORT[,protocol=tcp|udp]. Without a port of the
-// host, or with 0, it is a free one.
+// host, or with 0, it is a free one; with a range of the host's and one of the
+// container's, it is the first of the range that is free.
 func ParsePublish(s string) ([]network.Port, error) {
 	text := s
 	if strings.Contains(s, "=") {
@@ -221,9 +222,15 @@ func ParsePublish(s string) ([]network.Port, error) {
 		if hostFirst, hostLast, ok = parseRange(host); !ok {
 			return nil, invalidf("invalid port %q: want [address:][port:]port[/tcp|udp], 1 to 65535", s)
 		}
-		if hostFirst != 0 && hostLast-hostFirst != last-first || hostFirst == 0 && hostLast != 0 {
+		if hostFirst == 0 && hostLast != 0 {
+			return nil, invalidf("invalid port %q: 0 stands for a free port, and begins no range", s)
+		}
+		if hostFirst != 0 && first != last && hostLast-hostFirst != last-first {
 			return nil, invalidf("invalid port %q: the two ranges are not of the same length", s)
 		}
+	}
+	if first == last && hostFirst < hostLast {
+		return []network.Port{{HostIP: address, Host: hostFirst, HostLast: hostLast, Container: first, Protocol: protocol}}, nil
 	}
 	ports := make([]network.Port, 0, int(last)-int(first)+1)
 	for i := range int(last) - int(first) + 1 {

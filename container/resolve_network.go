@@ -143,7 +143,7 @@ func (c *Config) setPublished(o *Options) error {
 	asked := map[network.Port]bool{}
 	for _, p := range o.Publish {
 		p.Container = 0
-		if p.Host != 0 && asked[p] {
+		if p.Host != 0 && p.HostLast == 0 && asked[p] {
 			return invalidf("port %d/%s of the host is to be published twice", p.Host, p.Protocol)
 		}
 		asked[p] = true

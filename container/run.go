@@ -311,7 +311,7 @@ func (m *Manager) compile(c *Config, with surroundings, net connection, root *os
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.etc(root, net)
+	files, err := c.etc(net)
 	if err != nil {
 		return nil, failf(ErrSetup, "%w", err)
 	}
@@ -321,6 +321,9 @@ func (m *Manager) compile(c *Config, with surroundings, net connection, root *os
 	}
 	spec := specification(c, f)
 	spec.Process.ConsoleSize = size.box()
+	if m.Log != nil && runtime.LoopbackStaysDown(spec, with.host) {
+		m.Log.Warn("without CAP_NET_ADMIN the container's loopback stays down: it does not reach itself by 127.0.0.1", "container", shortID(c.ID))
+	}
 	p, err := runtime.Compile(spec, with.host, runtime.Options{
 		Root: true, Anchor: m.anchor(), Network: c.Network != NetworkHost, Airlock: with.airlock != nil, Files: files, Filter: filter, Init: c.Init, Optional: c.Resources.optional(), SharedDevices: !c.Privileged,
 	})
@@ -376,6 +379,9 @@ func (l *launch) container(p *plan.Plan, root *os.File) (attach.Container, error
 	}
 	if l.net.namespace != nil {
 		k.Inputs[runtime.InputNetwork] = l.net.namespace
+	}
+	for name, f := range l.net.files {
+		k.Inputs[runtime.InputFile+name] = f
 	}
 	if l.net.attached != nil {
 		k.Held, k.Resolver = l.net.attached.Held, l.with.names

@@ -87,8 +87,8 @@ func (r *Request) check() error {
 		if err := p.check(); err != nil {
 			return err
 		}
-		if p.Host != 0 && slices.ContainsFunc(r.Ports[:i], func(o Port) bool {
-			return o.HostIP == p.HostIP && o.Host == p.Host && o.Protocol == p.Protocol
+		if p.choice() == 1 && slices.ContainsFunc(r.Ports[:i], func(o Port) bool {
+			return o.HostIP == p.HostIP && o.Host == p.Host && o.choice() == 1 && o.Protocol == p.Protocol
 		}) {
 			return invalidf("port %d/%s of the host is asked for twice", p.Host, p.Protocol)
 		}

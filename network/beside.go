@@ -50,10 +50,29 @@ func (m *Manager) admit(k kernel, say bool) {
 			m.warn("a chain drops what is forwarded, and takes no rule for containers: "+describe(a.place), "error", err)
 		}
 	}
+	if say {
+		m.tellOwners(owned)
+	}
+}
+
+// tellOwners says which chains keep containers in that only their owners can
+// change.
+func (m *Manager) tellOwners(owned []table.Foreign) {
+	var names []string
 	for _, chain := range owned {
-		if say {
-			m.warn("a chain drops what is forwarded, for containers too unless it accepts interfaces " + bridgePrefix + "*: " + describe(chain))
+		names = append(names, describe(chain))
+	}
+	for _, l := range legacyFilters() {
+		drops, err := l.drops()
+		if err != nil {
+			m.warn("the rules of "+l.name+" could not be read: they may keep containers from the outside", "error", err)
 		}
+		if drops {
+			names = append(names, l.name)
+		}
+	}
+	for _, name := range names {
+		m.warn("a chain drops what is forwarded, for containers too unless it accepts interfaces " + bridgePrefix + "*: " + name)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -241,6 +242,35 @@ func TestChosenPortIsReserved(t *testing.T) {
 			w.must(err)
 			unix.Close(fd)
 		}
+	}
+}
+
+// Of a range it is the first port that is free of all addresses. What has less
+// choice comes first, wherever it stands.
+func TestFirstFreeOfARange(t *testing.T) {
+	w := newWorld(t)
+	for _, protocol := range []string{"tcp", "udp"} {
+		from := func(last uint16) Port {
+			return Port{Host: 20000, HostLast: last, Container: 80, Protocol: protocol}
+		}
+		six, err := w.reserve([]Port{at("::", 20001, 80, protocol)}, false, true)
+		w.must(err)
+		r, err := w.reserve([]Port{from(20004), from(20002), {Host: 20000, Container: 81, Protocol: protocol}, from(20003)}, true, true)
+		w.must(err)
+		var got []uint16
+		for _, p := range r.ports {
+			if p.HostLast != 0 {
+				t.Errorf("%s is still a range", p)
+			}
+			got = append(got, p.Host)
+		}
+		if want := []uint16{20000, 20000, 20002, 20002, 20003, 20003, 20004, 20004}; !slices.Equal(got, want) {
+			t.Errorf("ports %d, want %d", got, want)
+		}
+		_, err = w.reserve([]Port{from(20004)}, true, true)
+		wantError(t, err, ErrTaken, "ports 0.0.0.0:20000-20004/"+protocol+" are all in use on the host")
+		r.close()
+		six.close()
 	}
 }
 

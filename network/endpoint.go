@@ -52,7 +52,8 @@ type Port struct {
 	// HostIP is the host's address. An invalid one asks for all of them:
 	// 0.0.0.0, and :: too if the container has an IPv6 address.
 	HostIP    netip.Addr `json:"hostIP"`
-	Host      uint16     `json:"host"` // 0 asks for a free one
+	Host      uint16     `json:"host"`               // 0 asks for a free one
+	HostLast  uint16     `json:"hostLast,omitempty"` // not 0: the first free one from Host to this asked for
 	Container uint16     `json:"container"`
 	Protocol  string     `json:"protocol"` // tcp or udp
 }

@@ -30,6 +30,9 @@ func (p Port) check() error {
 	if p.Container == 0 {
 		return invalidf("port 0/%s: a container's port is a number from 1 to 65535", p.Protocol)
 	}
+	if p.HostLast != 0 && (p.Host == 0 || p.HostLast < p.Host) {
+		return invalidf("ports %d-%d/%s of the host are no range", p.Host, p.HostLast, p.Protocol)
+	}
 	if p.HostIP.Zone() != "" || p.HostIP.Is4In6() || p.HostIP.IsMulticast() {
 		return invalidf("publish on %s: it is no address of this host", p.HostIP)
 	}
@@ -51,7 +54,9 @@ func (r *reservation) close() {
 	}
 }
 
-// reserve keeps ports from everybody else, or none of them.
+// reserve keeps ports from everybody else, or none of them. Those of which there
+// is less to choose from come first, so that no choice takes what another port
+// needs.
 func (m *Manager) reserve(asked []Port, v4, v6 bool) (r *reservation, err error) {
 	r = &reservation{}
 	defer func() {
@@ -59,75 +64,98 @@ func (m *Manager) reserve(asked []Port, v4, v6 bool) (r *reservation, err error)
 			r.close()
 		}
 	}()
-	for _, p := range asked {
-		if p.HostIP.IsValid() {
-			if p.HostIP.Is6() && !v6 || p.HostIP.Is4() && !v4 {
-				return r, invalidf("publish on %s: the container has no address of that family on a network that goes out", p.HostIP)
-			}
-			if err := m.reserveOne(r, p); err != nil {
-				return r, err
-			}
-			continue
+	for _, p := range slices.SortedStableFunc(slices.Values(asked), func(p, q Port) int { return p.choice() - q.choice() }) {
+		addresses, err := p.addresses(v4, v6)
+		if err != nil {
+			return r, err
 		}
-		if err := m.reserveAll(r, p, v4, v6); err != nil {
+		if err := m.reserveOne(r, p, addresses); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// reserveAll reserves a port of all addresses. A free one that is chosen is to
-// be the same in both families, so if it is taken in the second, another one is
-// tried.
-func (m *Manager) reserveAll(r *reservation, p Port, v4, v6 bool) error {
-	var all []netip.Addr
+// choice says how many ports of the host will do.
+func (p Port) choice() int {
+	switch {
+	case p.Host == 0:
+		return 1 << 16
+	case p.HostLast == 0:
+		return 1
+	}
+	return int(p.HostLast) - int(p.Host) + 1
+}
+
+// addresses are those of which a port is asked for. Each has to be of a family
+// in which the container is reached.
+func (p Port) addresses(v4, v6 bool) (list []netip.Addr, err error) {
+	if p.HostIP.IsValid() {
+		if p.HostIP.Is6() && !v6 || p.HostIP.Is4() && !v4 {
+			return nil, invalidf("publish on %s: the container has no address of that family on a network that goes out", p.HostIP)
+		}
+		return []netip.Addr{p.HostIP}, nil
+	}
 	if v4 {
-		all = append(all, netip.IPv4Unspecified())
+		list = append(list, netip.IPv4Unspecified())
 	}
 	if v6 {
-		all = append(all, netip.IPv6Unspecified())
+		list = append(list, netip.IPv6Unspecified())
 	}
-	if all == nil {
-		return invalidf("publish port %d/%s: the container is on no network that goes out", p.Container, p.Protocol)
+	if list == nil {
+		return nil, invalidf("publish port %d/%s: the container is on no network that goes out", p.Container, p.Protocol)
 	}
+	return list, nil
+}
+
+// reserveOne reserves a port that will do. It is to be the same of all addresses,
+// so if it is taken of one of them, the next of the range, or another free one,
+// is tried.
+func (m *Manager) reserveOne(r *reservation, asked Port, addresses []netip.Addr) error {
 	const tries = 16
+	p := asked
+	p.HostLast = 0
 	for try := 1; ; try++ {
-		err := m.reserveEach(r, p, all)
-		if err == nil || p.Host != 0 || try == tries || !errors.Is(err, ErrTaken) {
-			return err
+		failed, err := r.take(p, addresses)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EADDRINUSE):
+			return m.notReserved(failed, err)
+		case asked.Host == 0 && try < tries:
+		case p.Host < asked.HostLast:
+			p.Host++
+		case asked.HostLast != 0:
+			asked.HostIP = addresses[0]
+			return failf(ErrTaken, "ports %s are all in use on the host", asked.where())
+		default:
+			return m.notReserved(failed, err)
 		}
 	}
 }
 
-func (m *Manager) reserveEach(r *reservation, p Port, addresses []netip.Addr) error {
+// take reserves a port of all addresses, by sockets that are bound to it, as
+// nobody else can be then. Nothing listens: what the rules don't catch is
+// refused, and does not wait for an answer that never comes. With an error it
+// gives the port that it is about, and takes none.
+func (r *reservation) take(p Port, addresses []netip.Addr) (Port, error) {
 	before := len(r.ports)
 	for _, p.HostIP = range addresses {
-		if err := m.reserveOne(r, p); err != nil {
+		fd, err := hold(p)
+		if err == nil {
+			r.held = append(r.held, os.NewFile(uintptr(fd), "published port"))
+			p.Host, err = boundPort(fd)
+		}
+		if err != nil {
 			for _, f := range r.held[before:] {
 				f.Close()
 			}
 			r.ports, r.held = r.ports[:before], r.held[:before]
-			return err
+			return p, err
 		}
-		p.Host = r.ports[before].Host
+		r.ports = append(r.ports, p)
 	}
-	return nil
-}
-
-// reserveOne reserves a port by a socket that is bound to it, as nobody else
-// can be then. Nothing listens: what the rules don't catch is refused, and does
-// not wait for an answer that never comes.
-func (m *Manager) reserveOne(r *reservation, p Port) error {
-	fd, err := hold(p)
-	if err != nil {
-		return m.notReserved(p, err)
-	}
-	r.held = append(r.held, os.NewFile(uintptr(fd), "published port"))
-	if p.Host, err = boundPort(fd); err != nil {
-		return err
-	}
-	r.ports = append(r.ports, p)
-	return nil
+	return p, nil
 }
 
 // hold gives a socket that keeps a port, or any one that is free.
@@ -233,17 +261,25 @@ func swallow(fd int) error {
 
 // notReserved says why a port can't be had.
 func (m *Manager) notReserved(p Port, err error) error {
-	where := netip.AddrPortFrom(p.HostIP, p.Host).String() + "/" + p.Protocol
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		if owner := m.publisher(p); owner != "" {
-			return failf(ErrTaken, "port %s is published by container %s already", where, owner)
+			return failf(ErrTaken, "port %s is published by container %s already", p.where(), owner)
 		}
-		return failf(ErrTaken, "port %s is in use on the host", where)
+		return failf(ErrTaken, "port %s is in use on the host", p.where())
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return invalidf("publish on %s: the host has no such address", p.HostIP)
 	}
-	return failf(ErrUnavailable, "reserve port %s: %w", where, err)
+	return failf(ErrUnavailable, "reserve port %s: %w", p.where(), err)
+}
+
+// where is where a port is published: 0.0.0.0:8000-8010/tcp.
+func (p Port) where() string {
+	text := netip.AddrPortFrom(p.HostIP, p.Host).String()
+	if p.HostLast != 0 {
+		text += "-" + strconv.Itoa(int(p.HostLast))
+	}
+	return text + "/" + p.Protocol
 }
 
 // publisher names the container that has published a port, if one has.

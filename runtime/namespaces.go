@@ -334,7 +334,7 @@ func (c *compiler) names() {
 // loopback brings the interface lo up: it is there in each new network
 // namespace, but down.
 func (c *compiler) loopback() error {
-	if c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.opt.Network {
+	if c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.opt.Network || LoopbackStaysDown(c.spec, c.host) {
 		return nil
 	}
 	c.step("bring up", "lo", "", "127.0.0.1 and ::1 work inside")
@@ -346,4 +346,20 @@ func (c *compiler) loopback() error {
 	c.b.Call(unix.SYS_IOCTL, sock.Value(), plan.Int(unix.SIOCSIFFLAGS), c.b.Data(ifreq[:]))
 	c.b.Call(unix.SYS_CLOSE, sock.Value())
 	return nil
+}
+
+// LoopbackStaysDown says that a container has a new network namespace in which
+// its loopback can't be brought up: to make the one takes CAP_SYS_ADMIN, the other
+// CAP_NET_ADMIN, which one has of oneself in a user namespace of one's own alone.
+// Nothing of the outside is reached without a loopback either, so the container
+// starts all the same.
+func LoopbackStaysDown(spec *specs.Spec, host Host) bool {
+	fresh := false
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.UserNamespace {
+			return false
+		}
+		fresh = fresh || ns.Type == specs.NetworkNamespace && ns.Path == ""
+	}
+	return fresh && host.Denied&(1<<unix.CAP_NET_ADMIN) != 0
 }

@@ -59,6 +59,19 @@ func TestCapabilitySets(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, warnings)
 		}
 	}
+	for _, c := range []struct {
+		host Host
+		user bool
+		want int
+	}{{Host{LastCap: 40}, false, 0}, {Host{LastCap: 40, Denied: 1 << unix.CAP_NET_ADMIN}, false, 1}, {Host{LastCap: 40, Denied: 1 << unix.CAP_NET_ADMIN}, true, 0}} {
+		spec := ordinary("/", "true")
+		if c.user {
+			spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		}
+		if w := strings.Join(Warnings(spec, c.host), "\n"); strings.Count(w, "loopback stays down") != c.want {
+			t.Errorf("denied %x, with a user namespace %v: %s", c.host.Denied, c.user, w)
+		}
+	}
 	if w := Warnings(ordinary("/", "true"), host); len(w) > 0 {
 		t.Errorf("an ordinary container is warned about: %v", w)
 	}

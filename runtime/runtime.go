@@ -43,8 +43,12 @@ type Filter struct {
 // File is a small file that is made for a container, such as /etc/hosts. It
 // lies in memory, in a filesystem of the container's own, and is gone with it.
 type File struct {
-	Target  string // absolute path in the root filesystem; made if nothing is there
+	Target  string // absolute path in the root filesystem; made if nothing is there and that can be written to
 	Content string
+	// Shared says that it is another container's, and has its content
+	// already: the launcher is handed a detached mount of it, input
+	// InputFile and the target.
+	Shared bool
 }
 
 // Options are what a specification has no words for.
@@ -122,6 +126,7 @@ const (
 	InputNetwork = "network" // a network namespace
 	InputAirlock = "airlock" // the program of an airlock
 	InputTarget  = "target"  // pidfd of the container that is joined
+	InputFile    = "file "   // begins the names of mounts of files that are shared, File.Shared
 	// InputIDMap begins the names of user namespaces that map the ids of
 	// mounts, see OpenIDMaps.
 	InputIDMap = "idmap "
@@ -177,6 +182,7 @@ type compiler struct {
 	// sources are those of bind mounts, by their number, that are open already.
 	sources map[int]plan.Slot
 	idmaps  map[string]plan.Slot // inputs InputIDMap, by name
+	shared  map[string]plan.Slot // inputs InputFile, by target
 	late    []readonly
 }
 
@@ -184,7 +190,7 @@ type compiler struct {
 func Compile(spec *specs.Spec, host Host, opt Options) (*plan.Plan, error) {
 	c := &compiler{spec: spec, host: host, opt: opt}
 	c.procfs, c.sysfs, c.devpts, c.null = plan.NoSlot, plan.NoSlot, plan.NoSlot, plan.NoSlot
-	c.sources, c.idmaps = make(map[int]plan.Slot), make(map[string]plan.Slot)
+	c.sources, c.idmaps, c.shared = make(map[int]plan.Slot), make(map[string]plan.Slot), make(map[string]plan.Slot)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -275,6 +281,11 @@ func (c *compiler) inputs() {
 	}
 	if c.opt.Gate {
 		c.gate = [2]plan.Slot{c.b.Input(InputGate), c.b.Input(InputStarted)}
+	}
+	for _, f := range c.opt.Files {
+		if f.Shared {
+			c.shared[f.Target] = c.b.Input(InputFile + f.Target)
+		}
 	}
 	for _, id := range c.mounted {
 		if _, ok := c.idmaps[id.idmap.input()]; !ok && id.options.idmap {

@@ -13,12 +13,16 @@ import (
 //     those that are unknown, that the kernel doesn't have, that the runtime
 //     can't give because it has not got them itself, or that can't be in one
 //     set without being in another.
+//   - The loopback, for want of a capability (LoopbackStaysDown).
 //   - A label for mounts where there is no SELinux: nobody would look at it.
 //   - A limit of kernel memory, and a group whose limits are not to hold for
 //     those below: Linux has neither since 5.11.
 //   - Options of filesystems for bind mounts, which mount(2) passes over too.
 func Warnings(spec *specs.Spec, host Host) []string {
 	_, warnings := granted(spec, host)
+	if spec.Linux != nil && LoopbackStaysDown(spec, host) {
+		warnings = append(warnings, "namespace network: without CAP_NET_ADMIN its loopback stays down, 127.0.0.1 is not reached")
+	}
 	if l := spec.Linux; l != nil && l.MountLabel != "" && !host.SELinux {
 		warnings = append(warnings, fmt.Sprintf("linux.mountLabel %q: this kernel runs without SELinux", l.MountLabel))
 	}

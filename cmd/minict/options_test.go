@@ -180,7 +180,7 @@ ip: 10.0.0.2
 ip6: fd00::2
 mac_address: 02:42:ac:11:00:02
 network_alias: www
-publish: ["8080:80"]
+publish: ["8080:80", "127.0.0.1:8000-8010:53/udp"]
 publish_all: true
 expose: 9000
 dns: 1.1.1.1
@@ -234,7 +234,8 @@ cgroups:
 		Labels: map[string]string{"tier": "front"}, AddHosts: []string{"db:10.0.0.2"},
 		Networks: []container.NetworkWish{{Network: "front", IPv4: netip.MustParseAddr("10.0.0.2"), IPv6: netip.MustParseAddr("fd00::2"),
 			MAC: "02:42:ac:11:00:02", Aliases: []string{"www"}}, {Network: "back"}},
-		Publish: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"}}, PublishAll: true,
+		Publish: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"},
+			{HostIP: netip.MustParseAddr("127.0.0.1"), Host: 8000, HostLast: 8010, Container: 53, Protocol: "udp"}}, PublishAll: true,
 		Expose: []container.ContainerPort{{Number: 9000, Protocol: "tcp"}},
 		DNS:    []netip.Addr{netip.MustParseAddr("1.1.1.1")}, DNSSearch: []string{"a.example"}, DNSOptions: []string{"rotate"},
 		Entrypoint: []string{"/entry"}, ReadOnly: true, Init: true, AutoRemove: true, Detach: true, OpenStdin: true,

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -25,11 +26,15 @@ import (
 )
 
 func TestFilters(t *testing.T) {
+	a := &app{root: t.TempDir()}
+	for name, id := range map[string]string{"front": "abc1", "side": "abc2", "cafe": "abc3"} {
+		defined(t, a, &network.Network{Name: name, ID: id})
+	}
 	id := store.DigestOf("image")
 	s := container.Summary{
 		ID: "abcdef", Name: "web1", Image: "docker.io/library/alpine:latest", ImageID: id,
 		Labels: map[string]string{"tier": "front", "on": ""}, State: container.Exited, ExitCode: 3,
-		Networks: []string{"front", "back"}, Exposed: []container.ContainerPort{{Number: 80, Protocol: "tcp"}},
+		Networks: []string{"front", "back", "gone"}, Exposed: []container.ContainerPort{{Number: 80, Protocol: "tcp"}},
 		Ports: []network.Port{{Host: 8080, Container: 80, Protocol: "tcp"}},
 	}
 	for _, c := range []struct {
@@ -43,23 +48,23 @@ func TestFilters(t *testing.T) {
 		{"label=tier", true}, {"label=tier=front", true}, {"label=tier=back", false}, {"label=on=", true}, {"label=off", false},
 		{"label=tier label=off", false}, {"label=tier label=on", true},
 		{"ancestor=alpine", true}, {"ancestor=alpine:3", false}, {"ancestor=" + id.Hex()[:12], true}, {"ancestor=" + string(id), true},
-		{"network=front", true}, {"network=fro", false}, {"publish=8080", true}, {"publish=8000-9000/tcp", true}, {"publish=80", false},
+		{"network=front", true}, {"network=fro", false}, {"network=abc1", true}, {"network=abc2", false}, {"network=cafe", false}, {"network=moon", false}, {"network=gone", true}, {"publish=8080", true}, {"publish=8000-9000/tcp", true}, {"publish=80", false},
 		{"publish=8080/udp", false}, {"expose=80", true}, {"expose=1-79", false},
 		{"name=web status=running", false}, {"name=web status=exited", true},
 	} {
-		keep, _, err := containerFilters.parse(strings.Fields(c.filters))
+		keep, _, err := a.containerFilters().parse(strings.Fields(c.filters))
 		if err != nil {
 			t.Errorf("%s: %v", c.filters, err)
 		} else if keep(s) != c.want {
 			t.Errorf("%s: %v", c.filters, !c.want)
 		}
 	}
-	for _, bad := range []string{"x", "x=y", "status=asleep", "exited=well", "name=[", "publish=x", "expose=0"} {
-		if _, _, err := containerFilters.parse([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
+	for _, bad := range []string{"x", "x=y", "status=asleep", "exited=well", "name=[", "publish=x", "expose=0", "network=abc"} {
+		if _, _, err := a.containerFilters().parse([]string{bad}); err == nil || !strings.HasPrefix(err.Error(), "--filter: ") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	if _, any, _ := containerFilters.parse([]string{"status=exited"}); !any {
+	if _, any, _ := a.containerFilters().parse([]string{"status=exited"}); !any {
 		t.Error("status=exited shows only those that run")
 	}
 }
@@ -93,6 +98,16 @@ func TestPortText(t *testing.T) {
 		if got := portText(s); got != "" {
 			t.Errorf("of one that has ended: %q", got)
 		}
+	}
+}
+
+// defined writes the definition of a network.
+func defined(t *testing.T, a *app, n *network.Network) {
+	t.Helper()
+	raw, err := json.Marshal(n)
+	dir := filepath.Join(a.root, "networks")
+	if err := errors.Join(err, os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, n.Name), raw, 0o600)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -136,7 +136,3 @@ func exposeFilter(v string) (func(container.Summary) bool, error) {
 		return slices.ContainsFunc(s.Exposed, func(p container.ContainerPort) bool { return slices.Contains(wanted, p) })
 	}, err
 }
-
-func networkFilter(v string) (func(container.Summary) bool, error) {
-	return func(s container.Summary) bool { return slices.Contains(s.Networks, v) }, nil
-}

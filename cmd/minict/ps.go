@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"minict/container"
+	"minict/network"
 )
 
 // containerRow is a line of ps, under the names that Docker's templates use.
@@ -61,7 +63,7 @@ func (a *app) ps(cmd *cobra.Command, p psFlags) error {
 	if p.latest {
 		p.last = 1
 	}
-	wanted, any, err := containerFilters.parse(p.filters)
+	wanted, any, err := a.containerFilters().parse(p.filters)
 	if err != nil {
 		return err
 	}
@@ -138,16 +140,19 @@ func status(s container.Summary) string {
 	return "Created"
 }
 
-var containerFilters = filters[container.Summary]{
-	"id":       {read: idFilter},
-	"name":     {read: nameFilter},
-	"status":   {read: statusFilter, any: true},
-	"exited":   {read: exitedFilter, any: true},
-	"label":    {read: labelFilter, all: true},
-	"ancestor": {read: ancestorFilter},
-	"network":  {read: networkFilter},
-	"publish":  {read: publishFilter},
-	"expose":   {read: exposeFilter},
+// containerFilters are those of ps.
+func (a *app) containerFilters() filters[container.Summary] {
+	return filters[container.Summary]{
+		"id":       {read: idFilter},
+		"name":     {read: nameFilter},
+		"status":   {read: statusFilter, any: true},
+		"exited":   {read: exitedFilter, any: true},
+		"label":    {read: labelFilter, all: true},
+		"ancestor": {read: ancestorFilter},
+		"network":  {read: a.networkFilter},
+		"publish":  {read: publishFilter},
+		"expose":   {read: exposeFilter},
+	}
 }
 
 func idFilter(v string) (func(container.Summary) bool, error) {
@@ -183,6 +188,19 @@ func exitedFilter(v string) (func(container.Summary) bool, error) {
 func labelFilter(v string) (func(container.Summary) bool, error) {
 	fits := labelled(v)
 	return func(s container.Summary) bool { return fits(s.Labels) }, nil
+}
+
+// networkFilter takes a network's name, or the beginning of its id. On one that
+// is not there, not any more for instance, there may be containers all the same.
+func (a *app) networkFilter(v string) (func(container.Summary) bool, error) {
+	n, err := a.networks().Get(v)
+	switch {
+	case err == nil:
+		v = n.Name
+	case !errors.Is(err, network.ErrNotFound):
+		return nil, err
+	}
+	return func(s container.Summary) bool { return slices.Contains(s.Networks, v) }, nil
 }
 
 func ancestorFilter(v string) (func(container.Summary) bool, error) {

@@ -50,21 +50,12 @@ func Change(proc *os.File, name string, change func(content string) string) erro
 // open opens the file to be read and written. The thread is in the container's
 // mount namespace after that.
 func open(proc *os.File, name string) (*os.File, error) {
-	const path = unix.O_PATH | unix.O_CLOEXEC
-	root, err := unix.Openat(int(proc.Fd()), "root", path|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(root)
-	file, err := unix.Openat2(root, name, &unix.OpenHow{Flags: path, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	file, err := openMade(proc, name)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(file)
-	if err := check(proc, file); err != nil {
-		return nil, err
-	}
-	own, err := unix.Open("/proc/thread-self/fd", path|unix.O_DIRECTORY, 0) // before it is another /proc
+	own, err := unix.Open("/proc/thread-self/fd", pathOnly|unix.O_DIRECTORY, 0) // before it is another /proc
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +73,28 @@ func open(proc *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// pathOnly opens without an effect.
+const pathOnly = unix.O_PATH | unix.O_CLOEXEC
+
+// openMade opens the file as a path, if it is one that was made for the
+// container.
+func openMade(proc *os.File, name string) (int, error) {
+	root, err := unix.Openat(int(proc.Fd()), "root", pathOnly|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(root)
+	file, err := unix.Openat2(root, name, &unix.OpenHow{Flags: pathOnly, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return -1, err
+	}
+	if err := check(proc, file); err != nil {
+		unix.Close(file)
+		return -1, err
+	}
+	return file, nil
 }
 
 // enterMounts moves the thread into the mount namespace of the process.

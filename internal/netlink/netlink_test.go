@@ -3,7 +3,11 @@ package netlink
 import (
 	"bytes"
 	"errors"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,4 +140,55 @@ func FuzzMessages(f *testing.F) {
 			t.Errorf("%d bytes of %d", total, len(b))
 		}
 	})
+}
+
+// A socket that was left is closed soon, and no descriptor stays.
+func TestLeave(t *testing.T) {
+	descriptors := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	before := descriptors()
+	s, err := Open(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Request{}
+	r.Begin(unix.RTM_GETLINK, unix.NLM_F_DUMP, make([]byte, unix.SizeofIfInfomsg))
+	if err := s.Do(r, nil); err != nil { // from now on it has an address, and is listed
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(s.fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool {
+		raw, err := os.ReadFile("/proc/net/netlink")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			if fields := strings.Fields(line); fields[len(fields)-1] == strconv.FormatUint(st.Ino, 10) {
+				return true
+			}
+		}
+		return false
+	}
+	if !there() {
+		t.Fatal("it is not in the kernel's list")
+	}
+	if err := s.Leave(); err != nil {
+		t.Error(err)
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors, and %d before", after, before)
+	}
+	for end := time.Now().Add(10 * time.Second); there(); {
+		if time.Now().After(end) {
+			t.Fatal("it is still there")
+		}
+	}
 }

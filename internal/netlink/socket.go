@@ -29,6 +29,27 @@ func Open(protocol int) (*Socket, error) {
 // Close closes it.
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
+// Leave closes it, and has the kernel take its time for that when nobody waits:
+// not even the end of this process, which else has to close what it has open. The
+// socket is sent into a queue together with the only other thing that leads to the
+// queue, so that nothing leads there any more. The kernel looks for such queues,
+// and since Linux 6.9 it clears them in a thread of its own; before, it does that
+// here, as Close would.
+func (s *Socket) Leave() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return s.Close()
+	}
+	in, out := pair[0], pair[1]
+	err = unix.Sendmsg(in, []byte{0}, unix.UnixRights(out, s.fd), nil, 0)
+	for _, fd := range []int{s.fd, out, in} {
+		if e := unix.Close(fd); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
 // Error says which message of a request the kernel refused, and why.
 type Error struct {
 	Index int // from 0

@@ -95,8 +95,9 @@ func (u *undoing) close() {
 	}
 	if u.rules != nil {
 		// The kernel frees what was removed before it closes the socket,
-		// and for that it waits for some milliseconds.
-		go u.rules.Close()
+		// and for that it waits for some milliseconds. Where it does so by
+		// itself nobody waits, else who comes to an end last.
+		go u.rules.Leave()
 	}
 }
 

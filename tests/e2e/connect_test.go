@@ -108,6 +108,49 @@ func TestConnectAndDisconnect(t *testing.T) {
 	h.ok("network", "rm", "front", "back")
 }
 
+// What one of two containers in one network writes to the files of names, the
+// other reads, and both learn of networks that come and go. A file of the user's
+// in their place is only copied.
+func TestFilesOfASharedNetwork(t *testing.T) {
+	h := newHarness(t)
+	h.ok("network", "create", "--subnet", "10.98.0.0/24", "back")
+	own := h.file("resolv.conf", "nameserver 192.0.2.53\n")
+	h.sleeper("web", "--read-only", "-v", own+":/etc/resolv.conf")
+	h.sleeper("peer", "--network", "container:web")
+	h.sleeper("reader", "--read-only", "--network", "container:peer")
+	all := []string{"web", "peer", "reader"}
+
+	h.ok("network", "connect", "--ip", "10.98.0.77", "back", "web")
+	for _, name := range all {
+		if got := h.ok("exec", name, "cat", "/etc/hosts"); !strings.Contains(got, "\n10.98.0.77\t") {
+			t.Errorf("hosts of %s: %q", name, got)
+		}
+		h.prints("nameserver 192.0.2.53\n", "exec", name, "cat", "/etc/resolv.conf")
+	}
+	h.ok("exec", "peer", "sh", "-c", "echo 192.0.2.9 db >>/etc/hosts; echo options debug >>/etc/resolv.conf")
+	for _, name := range all {
+		if got := h.ok("exec", name, "cat", "/etc/hosts"); !strings.HasSuffix(got, "\n192.0.2.9 db\n") {
+			t.Errorf("hosts of %s: %q", name, got)
+		}
+	}
+	h.prints("nameserver 192.0.2.53\n", "exec", "web", "cat", "/etc/resolv.conf")
+	h.prints("nameserver 192.0.2.53\noptions debug\n", "exec", "reader", "cat", "/etc/resolv.conf")
+	for _, name := range []string{"web", "reader"} {
+		if r := h.run("exec", name, "sh", "-c", "echo 192.0.2.9 db >>/etc/hosts"); r.code == 0 || !strings.Contains(r.stderr, "Read-only") {
+			t.Errorf("written to by one that is read-only: %v", r)
+		}
+	}
+
+	// They stay when the one that they were made for has ended.
+	h.ok("rm", "-f", "web")
+	h.ok("exec", "peer", "sh", "-c", "echo 192.0.2.10 late >>/etc/hosts")
+	if got := h.ok("exec", "reader", "cat", "/etc/hosts"); !strings.HasSuffix(got, "\n192.0.2.10 late\n") {
+		t.Errorf("hosts: %q", got)
+	}
+	h.ok("rm", "-f", "peer", "reader")
+	h.ok("network", "rm", "back")
+}
+
 // One container in the network of another: the same interfaces, ports, names.
 func TestNetworkOfAContainer(t *testing.T) {
 	h := newHarness(t)

@@ -175,10 +175,22 @@ func TestNoNetAdmin(t *testing.T) {
 	h := newHarness(t)
 	root := h.site()
 	r := h.without(unix.CAP_NET_ADMIN, "run", "--rm", "--rootfs", root, "--", "true")
-	h.failed(r, 2, []string{"CAP_NET_ADMIN", "--network host"})
-	if r := h.without(unix.CAP_NET_ADMIN, "run", "--rm", "--network", "host", "--rootfs", root, "--", "echo", "hello"); r.code != 0 || r.stdout != "hello\n" {
+	h.failed(r, 2, []string{"CAP_NET_ADMIN", "--network none and host"})
+	for _, network := range []string{"none", "host"} {
+		r := h.without(unix.CAP_NET_ADMIN, "run", "--rm", "--network", network, "--rootfs", root, "--", "echo", "hello")
+		if r.code != 0 || r.stdout != "hello\n" || r.stderr != "" {
+			t.Error(r)
+		}
+	}
+
+	// Of a network of its own there is the loopback alone, and nobody who could
+	// bring it up.
+	r = h.without(unix.CAP_NET_ADMIN, "run", "--rm", "--network", "none", "--log-level", "warn", "--rootfs", root, "--", "ip", "-o", "link")
+	if r.code != 0 || !strings.Contains(r.stdout, "lo: <LOOPBACK> ") || strings.Count(r.stdout, "\n") != 1 || !strings.Contains(r.stderr, "127.0.0.1") {
 		t.Error(r)
 	}
+	r = h.without(unix.CAP_SYS_ADMIN, "run", "--rm", "--network", "none", "--rootfs", root, "--", "true")
+	h.failed(r, 2, []string{"operation not permitted"})
 }
 
 // without runs minict without a capability.

@@ -4,10 +4,47 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// A directory that serves as root file system needs nothing but the program:
+// what things are mounted on is made in it, empty, and a link is followed to
+// where nothing is yet. Of one that can't be written to, what is there has to do.
+func TestRootfsWithoutFilesOfNames(t *testing.T) {
+	h := newHarness(t)
+	root := h.rootfs()
+	etc := filepath.Join(root, "etc")
+	h.must(os.RemoveAll(etc))
+	names := func(box string, has ...string) {
+		t.Helper()
+		got := h.ok("run", "--rm", "-h", box, "--dns", "192.0.2.53", "--rootfs", root, "--", "cat", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+		for _, line := range has {
+			if !strings.Contains(got, line) {
+				t.Errorf("%q is not in %q", line, got)
+			}
+		}
+	}
+	names("box", "box\n", "\tbox\n", "nameserver 192.0.2.53\n")
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		if st, err := os.Lstat(filepath.Join(etc, name)); err != nil || !st.Mode().IsRegular() || st.Size() != 0 {
+			t.Errorf("%s: %v, %v, want an empty file", name, st, err)
+		}
+	}
+	h.must(os.Remove(filepath.Join(etc, "resolv.conf")))
+	h.must(os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(etc, "resolv.conf")))
+	names("linked", "nameserver 192.0.2.53\n")
+
+	h.must(os.Remove(filepath.Join(etc, "resolv.conf")))
+	h.must(unix.Mount(root, root, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { h.must(unix.Unmount(root, unix.MNT_DETACH)) })
+	h.must(unix.Mount("", root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+	h.prints("fixed\nhostname\nhosts\n", "run", "--rm", "-h", "fixed", "--rootfs", root, "--", "sh", "-c", "cat /etc/hostname; grep -q fixed /etc/hosts && cd /etc && ls; true")
+}
 
 // Who asks for no network is on the default one: an address of its own, and a
 // way out, under the host's address.
@@ -217,6 +254,34 @@ func TestTakenPorts(t *testing.T) {
 	h.ok("rm", "-f", "web")
 	h.ok("start", "late")
 	h.ok("rm", "-f", "late")
+}
+
+// Of a range of ports a container gets the first that is free, at each start.
+func TestRangesOfPorts(t *testing.T) {
+	h := newHarness(t)
+	h.listen(place{}, "127.0.0.1:8001")
+	const ports = "8000-8002:80"
+	root := h.site()
+	for i, want := range []string{"0.0.0.0:8000\n", "0.0.0.0:8002\n"} {
+		name := fmt.Sprint("web", i)
+		h.serve(name, "-p", ports)
+		h.prints(want, "port", name, "80")
+	}
+	h.gets(place{}, page, "http://127.0.0.1:8000/")
+	h.gets(place{}, page, "http://127.0.0.1:8002/")
+	h.prints("8000-8002\n", "inspect", "--format", `{{(index (index .HostConfig.PortBindings "80/tcp") 0).HostPort}}`, "web1")
+	h.fails(1, []string{"ports 0.0.0.0:8000-8002/tcp are all in use"}, "run", "-p", ports, "--rootfs", root, "--", "echo", "started")
+	h.prints("web1\nweb0\n", "ps", "-a", "--format", "{{.Names}}")
+	h.ok("rm", "-f", "web0")
+	h.ok("restart", "-t", "0", "web1")
+	h.prints("0.0.0.0:8000\n", "port", "web1", "80")
+	h.ok("rm", "-f", "web1")
+
+	h.sleeper("udp", "-p", "127.0.0.1:8001-8009:53/udp", "-p", "8001:53/udp")
+	h.prints("53/udp -> 0.0.0.0:8001\n53/udp -> 127.0.0.1:8002\n", "port", "udp")
+	h.start("exec", "udp", "/probe", probeWord, "echo", ":53").expect("ready")
+	h.udp(place{}, "127.0.0.1:8002")
+	h.ok("rm", "-f", "udp")
 }
 
 // A network of one's own: names, and nothing to do with other networks.
