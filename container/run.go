@@ -262,7 +262,9 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	}
 	l.claim.pass()
 	d.closeNetwork()
-	l.with.closeNetwork()
+	if l.with.monitor != nil || l.config.bridged() {
+		l.with.closeNetwork()
+	}
 	if l.options.Timed && l.options.Explained != nil {
 		l.options.Explained(Explanation{Plan: p, Clocks: session.Clocks, Attached: l.net.attached, Attaching: d.net.time()})
 	}
