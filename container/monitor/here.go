@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
@@ -67,6 +69,7 @@ func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 	if m := h.m; m.spareDir != "" && m.start.Removal&wire.RemoveAtEnd != 0 {
 		prepare(m.start.Remove[len(m.start.Remove)-1])
 	}
+	h.m.holdIPC()
 	exit := h.m.stay()
 	if h.owner.listen != nil {
 		h.m.drop(h.owner)
@@ -77,3 +80,13 @@ func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 
 // Kill kills the process; Wait is still to be called.
 func (h *Here) Kill() { unix.PidfdSendSignal(h.m.main.pidfd, unix.SIGKILL, nil, 0) }
+
+// holdIPC keeps the container's IPC namespace until that has ended. A worker of
+// the kernel frees it, and would wait for the same grace periods (RCU) as the end of
+// the container's first process, for which somebody waits.
+func (m *monitor) holdIPC() {
+	path := "/proc/" + strconv.Itoa(m.main.pid) + "/ns/ipc"
+	if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		m.held = append(m.held, fd)
+	}
+}
