@@ -28,7 +28,8 @@ type ExecOptions struct {
 }
 
 // Exec runs a command in a running container and returns when it has ended,
-// or, without streams, when it runs.
+// or, without streams, when it runs. Once it runs, what others left to be swept is
+// swept.
 func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, error) {
 	c, now, err := m.running(ref)
 	if err != nil {
@@ -63,8 +64,10 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 	}
 	ended := Ended{ID: c.ID}
 	if o.Streams == nil {
+		m.sweepAfter(ctx)
 		return ended, session.Close()
 	}
+	m.sweepMeanwhile(context.WithoutCancel(ctx), c.ID)
 	exit, err := relay(ctx, session, *o.Streams, signals)
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if err != nil {

@@ -126,20 +126,25 @@ func notFound(ref string) error { return failf(ErrNotFound, "no such container: 
 
 func readConfig(path string) (*Config, error) {
 	c := &Config{}
-	if err := readJSON(path, c); err != nil {
+	err := readWith(path, func(raw []byte) error { return decodeConfig(raw, c) })
+	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 func readJSON(path string, into any) error {
+	return readWith(path, func(raw []byte) error { return json.Unmarshal(raw, into) })
+}
+
+func readWith(path string, decode func([]byte) error) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	n, err := readFile(path, buf)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal((*buf)[:n], into); err != nil {
+	if err := decode((*buf)[:n]); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil

@@ -38,6 +38,7 @@ func (a *app) execCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.swept = true
 			return outcome(ended)
 		},
 	}
