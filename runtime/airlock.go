@@ -36,7 +36,7 @@ func NewAirlock() (*os.File, error) {
 
 // airlockCalls are the system calls from the installation of a filter to the
 // execution of the program, of the child and of an airlock.
-var airlockCalls = []string{"fcntl", "execveat", "read", "close", "execve", "write", "exit_group"}
+var airlockCalls = []string{"fcntl", "execveat", "read", "prctl", "close", "execve", "write", "exit_group"}
 
 // FitsAirlock says whether a container can come to its program by way of an
 // airlock (Options.Airlock), and so be launched by a program that could be written

@@ -120,10 +120,10 @@ func (c *compiler) checkNamespaces() error {
 
 // createRuntime has the launcher do what is to be done when all namespaces
 // exist. With a gate it is also the moment to write down which process this is,
-// before it gets to where it could outlive the launcher.
+// before it gets to where it could outlive the launcher: an airlock is that later.
 func (c *compiler) createRuntime() error {
 	h := c.spec.Hooks
-	if c.opt.Gate || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 || c.spec.Linux.IntelRdt != nil {
+	if c.opt.Gate && (!c.opt.Airlock || c.spaces.has(unix.CLONE_NEWUSER)) || h != nil && len(h.Prestart)+len(h.CreateRuntime) > 0 || len(c.spec.Linux.NetDevices) > 0 || c.spec.Linux.IntelRdt != nil {
 		c.pause(PauseCreateRuntime, "hooks, network devices", "the namespaces exist, nothing is mounted yet")
 	}
 	return nil

@@ -236,7 +236,7 @@ func (c *compiler) finish(p *specs.Process) {
 	c.step("set", "umask and signals", fmt.Sprintf("%04o", umask), "as the program finds them")
 	c.b.Call(unix.SYS_UMASK, plan.Int(umask))
 	death := unix.SIGKILL
-	if c.opt.Outlive || c.opt.Gate {
+	if c.opt.Outlive || c.opt.Gate && !c.opt.Airlock { // the airlock does so, later
 		death = 0
 	}
 	c.b.Call(unix.SYS_PRCTL, plan.Int(unix.PR_SET_PDEATHSIG), plan.Int(death))

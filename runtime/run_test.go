@@ -106,7 +106,7 @@ func preparing(spec *specs.Spec) launch.Pause {
 		switch number {
 		case PauseMappings:
 			return Prepare(spec, c.Pid)
-		case PauseCreateRuntime: // of the gate
+		case PauseCreateRuntime, launch.PauseAtGate: // of the gate
 			return nil
 		}
 		return fmt.Errorf("pause %d", number)

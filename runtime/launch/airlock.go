@@ -27,17 +27,22 @@ import (
 // failed, the airlock writes the errno, with its upper bit set, to the link, as
 // one byte.
 //
-// Instead of 'x', 'g' has the airlock wait at a gate first, whose descriptor
-// follows in the same way: so what waits in a container that is created, and not
-// yet started, is nothing that would be worth anything to anybody. The link is what
-// Started reads from then.
+// Instead of 'x', 'g' has the airlock wait at a gate first: so what waits in a
+// container that is created, and not yet started, is nothing that would be worth
+// anything to anybody. The descriptors of the gate, and of what Started reads from,
+// follow in the same way. Before it waits it pauses (PauseAtGate) for the launcher to
+// write down which process it is, and until then it dies with the launcher.
 
 // AirlockFiles is how many files an airlock can try.
 const AirlockFiles = 254
 
 // AirlockControl is the first argument of an airlock that tries so many files.
 // The machine fills in the link, and the gate.
-func AirlockControl(files int) []byte { return []byte{'x', 1, 1, byte(files + 1), 1, 1, 0} }
+func AirlockControl(files int) []byte { return []byte{'x', 1, 1, byte(files + 1), 1, 1, 1, 1, 0} }
+
+// PauseAtGate is the number by which an airlock pauses before it waits at its gate.
+// It is written down in airlock_*.s too.
+const PauseAtGate = 'g'
 
 const (
 	elfHeaderSize     = 64
@@ -100,16 +105,17 @@ const failedInAirlock = 0x80
 //go:nocheckptr
 func (m *machine) airlock() unix.Errno {
 	control := *(*uintptr)(address(m.args[1]))
-	link := m.link
+	if errno := m.hand(m.link, control+1); errno != 0 {
+		return errno
+	}
 	if gate := m.args[3]; gate != 0 {
-		link = m.args[4]
 		*(*byte)(address(control)) = 'g'
 		if errno := m.hand(gate, control+4); errno != 0 {
 			return errno
 		}
-	}
-	if errno := m.hand(link, control+1); errno != 0 {
-		return errno
+		if errno := m.hand(m.args[4], control+6); errno != 0 {
+			return errno
+		}
 	}
 	m.report.Ready = 1
 	_, _, errno := rawSyscall6(unix.SYS_EXECVEAT, m.args[0], uintptr(unsafe.Pointer(&m.empty)), m.args[1], m.args[2], unix.AT_EMPTY_PATH, 0)

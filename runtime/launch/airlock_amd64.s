@@ -5,9 +5,11 @@
 #define SYS_close 3
 #define SYS_execve 59
 #define SYS_fcntl 72
+#define SYS_prctl 157
 #define SYS_exit_group 231
 #define F_SETFD 2
 #define FD_CLOEXEC 1
+#define PR_SET_PDEATHSIG 1
 #define ENOENT 2
 #define EINTR 4
 #define EACCES 13
@@ -19,6 +21,7 @@
 //
 //	BX   link
 //	R8   gate
+//	R10  started
 //	R9   files that are left
 //	R12  where in argv the next of them stands
 //	R13  the user's argv
@@ -52,6 +55,37 @@ TEXT code<>(SB),NOSPLIT|NOFRAME,$0
 	DECQ	CX
 	SHLQ	$6, CX
 	ORQ	CX, R8
+	MOVBQZX	6(AX), R10
+	MOVBQZX	7(AX), CX
+	DECQ	R10
+	DECQ	CX
+	SHLQ	$6, CX
+	ORQ	CX, R10
+
+	MOVB	$'g', -8(SP)
+	MOVQ	BX, DI
+	LEAQ	-8(SP), SI
+	MOVQ	$1, DX
+	MOVQ	$SYS_write, AX
+	SYSCALL
+known:
+	MOVQ	BX, DI
+	LEAQ	-8(SP), SI
+	MOVQ	$1, DX
+	MOVQ	$SYS_read, AX
+	SYSCALL
+	CMPQ	AX, $-EINTR
+	JEQ	known
+	CMPQ	AX, $1
+	JNE	quit
+	MOVQ	$PR_SET_PDEATHSIG, DI
+	XORQ	SI, SI
+	MOVQ	$SYS_prctl, AX
+	SYSCALL
+	MOVQ	BX, DI
+	MOVQ	$SYS_close, AX
+	SYSCALL
+	MOVQ	R10, BX
 wait:
 	MOVQ	R8, DI
 	LEAQ	-8(SP), SI

@@ -5,9 +5,11 @@
 #define SYS_read 63
 #define SYS_write 64
 #define SYS_exit_group 94
+#define SYS_prctl 167
 #define SYS_execve 221
 #define F_SETFD 2
 #define FD_CLOEXEC 1
+#define PR_SET_PDEATHSIG 1
 #define ENOENT 2
 #define EINTR 4
 #define EACCES 13
@@ -19,6 +21,7 @@
 //
 //	R19  link
 //	R25  gate
+//	R9   started
 //	R20  files that are left
 //	R21  where in argv the next of them stands
 //	R22  the user's argv
@@ -52,6 +55,38 @@ TEXT code<>(SB),NOSPLIT|NOFRAME,$0
 	SUB	$1, R1
 	LSL	$6, R1, R1
 	ORR	R1, R25, R25
+	MOVBU	6(R26), R9
+	MOVBU	7(R26), R1
+	SUB	$1, R9
+	SUB	$1, R1
+	LSL	$6, R1, R1
+	ORR	R1, R9, R9
+
+	MOVD	$'g', R0
+	MOVB	R0, -8(RSP)
+	MOVD	R19, R0
+	SUB	$8, RSP, R1
+	MOVD	$1, R2
+	MOVD	$SYS_write, R8
+	SVC
+known:
+	MOVD	R19, R0
+	SUB	$8, RSP, R1
+	MOVD	$1, R2
+	MOVD	$SYS_read, R8
+	SVC
+	CMN	$EINTR, R0
+	BEQ	known
+	CMP	$1, R0
+	BNE	quit
+	MOVD	$PR_SET_PDEATHSIG, R0
+	MOVD	ZR, R1
+	MOVD	$SYS_prctl, R8
+	SVC
+	MOVD	R19, R0
+	MOVD	$SYS_close, R8
+	SVC
+	MOVD	R9, R19
 wait:
 	MOVD	R25, R0
 	SUB	$8, RSP, R1

@@ -13,7 +13,7 @@ import (
 //
 //	pause   a byte on the link, its number; the launcher answers with a byte
 //	airlock a byte on the link, its errno, with the upper bit set
-//	gate    the link closes; a byte on the gate opens it
+//	gate    the link closes; a byte on the gate opens it. An airlock pauses before
 //	failure in the report's memory, or after the gate as afterGate, or, where an
 //	        airlock waits at the gate, as that says it
 //

@@ -19,7 +19,6 @@ import (
 // atPause does what is to be done while the child waits in the middle of its
 // set-up.
 func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec, host runtime.Host) error {
-
 	switch pause {
 	case runtime.PauseCgroup:
 		return c.enterScope(child.Pid, spec.Linux.Resources)
@@ -27,6 +26,8 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 		return runtime.Prepare(spec, child.Pid)
 	case runtime.PauseCreateRuntime:
 		return c.createRuntime(child, spec, host)
+	case launch.PauseAtGate:
+		return c.writeFirst(child)
 	case runtime.PauseCreateContainer:
 		return each("createContainer", spec.Hooks.CreateContainer, func(h specs.Hook) error {
 			return c.createContainerHook(spec, host, child.Pidfd, h)
@@ -37,14 +38,22 @@ func (c *Container) atPause(pause uint32, child *launch.Child, spec *specs.Spec,
 	return fmt.Errorf("the plan pauses for what nobody does: %d", pause)
 }
 
-// createRuntime writes down which process the first one is: until then it dies
-// with this process, and from here on it can be found whoever is killed. Then
-// it gives it its cgroup, if it may manage that, its share of caches and its network devices, and runs the first hooks.
-func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec, host runtime.Host) (err error) {
+// writeFirst writes down which process the first one is: until then it dies
+// with this process, and from here on it can be found whoever is killed.
+func (c *Container) writeFirst(child *launch.Child) (err error) {
+	if c.first.pid == child.Pid {
+		return nil
+	}
 	if c.first, err = identify(child.Pid); err != nil {
 		return err
 	}
-	if err := writePid(c.dir, c.first); err != nil {
+	return writePid(c.dir, c.first)
+}
+
+// createRuntime writes down which process the first one is. Then
+// it gives it its cgroup, if it may manage that, its share of caches and its network devices, and runs the first hooks.
+func (c *Container) createRuntime(child *launch.Child, spec *specs.Spec, host runtime.Host) error {
+	if err := c.writeFirst(child); err != nil {
 		return err
 	}
 	if uid, ok := runtime.CgroupOwner(spec); ok && c.record.Cgroup != "" && !host.Rootless {
