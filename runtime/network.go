@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"minict/internal/thread"
@@ -14,6 +15,24 @@ type Network struct {
 	done chan struct{}
 	file *os.File
 	err  error
+}
+
+// MakesNetwork says whether a container has a new network namespace that NewNetwork
+// can make: one that belongs to a new user namespace is made in there.
+func MakesNetwork(s *specs.Spec) bool {
+	if s.Linux == nil {
+		return false
+	}
+	made := false
+	for _, ns := range s.Linux.Namespaces {
+		switch {
+		case ns.Type == specs.UserNamespace:
+			return false
+		case ns.Type == specs.NetworkNamespace:
+			made = ns.Path == ""
+		}
+	}
+	return made
 }
 
 // NewNetwork begins to make a network namespace with its loopback interface up, if

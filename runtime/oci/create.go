@@ -30,6 +30,8 @@ type CreateOptions struct {
 	PreserveFDs  int // descriptors from 3 on that the program gets
 	NoPivot      bool
 	NoNewKeyring bool
+
+	network *runtime.Network // that is being made meanwhile; nil without
 }
 
 // Create makes a container that waits for Start: everything but execve of its
@@ -48,6 +50,10 @@ func (r *Runtime) Create(id string, opt CreateOptions) (c *Container, pid, pidfd
 		return nil, 0, -1, err
 	}
 	defer lock.Close()
+	if runtime.MakesNetwork(opt.Spec) {
+		opt.network = runtime.NewNetwork()
+		defer opt.network.Close()
+	}
 	c = &Container{ID: id, r: r, dir: r.dir(id)}
 	if pidfd, err = c.create(opt); err != nil {
 		return nil, 0, -1, errors.Join(err, r.remove(id))
@@ -143,6 +149,13 @@ func (c *Container) launch(opt CreateOptions, host runtime.Host) (*launch.Child,
 	if opt.Airlock != nil {
 		in.fds[runtime.InputAirlock] = int(opt.Airlock.Fd())
 	}
+	if opt.network != nil {
+		network, err := opt.network.File()
+		if err != nil {
+			return nil, err
+		}
+		in.fds[runtime.InputNetwork] = int(network.Fd())
+	}
 	maps, err := runtime.OpenIDMaps(spec)
 	if err != nil {
 		return nil, err
@@ -175,6 +188,7 @@ func (c *Container) compile(opt CreateOptions, host runtime.Host) (*plan.Plan, e
 	}
 	return runtime.Compile(spec, host, runtime.Options{
 		Bundle: opt.Dir, Filter: filter, Engine: true, Scope: c.record.Scope != nil, Gate: true, Airlock: opt.Airlock != nil,
+		Network: opt.network != nil,
 		NoPivot: opt.NoPivot, NoNewKeyring: opt.NoNewKeyring, PreserveFDs: opt.PreserveFDs,
 	})
 }

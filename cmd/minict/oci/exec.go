@@ -86,8 +86,10 @@ func (a *app) execIn(e *execFlags, id string, args []string) error {
 }
 
 func (a *app) execForeground(e *execFlags, c *containers.Container, p *specs.Process, s sockets, opt containers.ExecOptions) (err error) {
-	fg := newForeground(a.Streams)
-	fg.catch()
+	fg := &foreground{Streams: a.Streams}
+	if err := fg.catch(); err != nil {
+		return err
+	}
 	defer fg.close()
 	if opt.Streams, err = fg.streams(); err != nil {
 		return err

@@ -2,15 +2,16 @@ package oci
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"minict/internal/caught"
 	containers "minict/runtime/oci"
 )
 
@@ -18,32 +19,26 @@ import (
 // and, where one side is a terminal, what is read and written go through it.
 type foreground struct {
 	Streams
-	signals  chan os.Signal
-	catching chan struct{}    // closed when they are caught
-	master   *os.File         // of the process's terminal, or nil
-	state    *term.State      // of our own, if it was changed
-	theirs   [3]*os.File      // ends of pipes, for the process
-	outputs  [3]chan struct{} // closed when what was written there is through
-	ours     [3]*os.File      // the other ends
+	signals *caught.Signals
+	master  *os.File         // of the process's terminal, or nil
+	state   *term.State      // of our own, if it was changed
+	theirs  [3]*os.File      // ends of pipes, for the process
+	outputs [3]chan struct{} // closed when what was written there is through
+	ours    [3]*os.File      // the other ends
 }
 
-// forwarded are the signals that people send to a program. All 64 would take as
-// long to be caught as a container takes to be set up.
-var forwarded = []os.Signal{
+// forwarded are the signals that people send to a program.
+var forwarded = []unix.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT,
-}
-
-func newForeground(s Streams) *foreground {
-	return &foreground{Streams: s, signals: make(chan os.Signal, 64), catching: make(chan struct{})}
 }
 
 // catch begins to catch signals: those that come before the process is there
 // wait for it.
-func (fg *foreground) catch() {
-	go func() { // it takes a while, and there is other work to do meanwhile
-		signal.Notify(fg.signals, forwarded...)
-		close(fg.catching)
-	}()
+func (fg *foreground) catch() (err error) {
+	if fg.signals, err = caught.Catch(forwarded...); err != nil {
+		err = fmt.Errorf("catch signals: %w", err)
+	}
+	return err
 }
 
 // streams gives the process what we have, but no terminal: whoever holds one
@@ -83,11 +78,12 @@ func (fg *foreground) size(p *specs.Process) {
 // wait passes on what there is to be passed on until the process has ended, and
 // gives its exit status, 128+n after signal n.
 func (fg *foreground) wait(pid, pidfd int) (status, error) {
-	<-fg.catching
 	if err := fg.relay(); err != nil {
 		return 0, err
 	}
-	go fg.forward(pidfd)
+	if err := fg.forward(pidfd); err != nil {
+		return 0, err
+	}
 	ended, err := containers.Wait(pid, pidfd)
 	if err != nil {
 		return 0, err
@@ -99,15 +95,22 @@ func (fg *foreground) wait(pid, pidfd int) (status, error) {
 	return status(ended.ExitStatus()), nil
 }
 
-// forward sends the signals that we get on to the process.
-func (fg *foreground) forward(pidfd int) {
-	for s := range fg.signals {
-		if s == unix.SIGWINCH {
-			fg.resize()
-			continue
+// forward sends the signals that we get on to the process, until it has ended.
+func (fg *foreground) forward(pidfd int) error {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(fg.signals.FD()), Events: unix.POLLIN}}
+	for fds[0].Revents == 0 {
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for the process: %w", err)
 		}
-		unix.PidfdSendSignal(pidfd, s.(unix.Signal), nil, 0)
+		for s := fg.signals.Take(); s != 0; s = fg.signals.Take() {
+			if s == unix.SIGWINCH {
+				fg.resize()
+				continue
+			}
+			unix.PidfdSendSignal(pidfd, s, nil, 0)
+		}
 	}
+	return nil
 }
 
 func (fg *foreground) resize() {
@@ -126,7 +129,9 @@ func (fg *foreground) relay() (err error) {
 			if fg.state, err = term.MakeRaw(int(fg.In.Fd())); err != nil {
 				return err
 			}
-			signal.Notify(fg.signals, unix.SIGWINCH)
+			if err := fg.signals.Add(unix.SIGWINCH); err != nil {
+				return fmt.Errorf("catch signals: %w", err)
+			}
 			fg.resize() // it may have changed meanwhile
 		}
 		go io.Copy(fg.master, fg.In)
@@ -178,8 +183,11 @@ func (fg *foreground) drain() {
 	}
 }
 
-// close gives our terminal back as it was.
+// close gives our signals and our terminal back as they were.
 func (fg *foreground) close() error {
+	if fg.signals != nil {
+		fg.signals.Stop()
+	}
 	if fg.state == nil {
 		return nil
 	}

@@ -83,7 +83,7 @@ func (a *app) restoreForeground(c *restoreFlags, id string) error {
 	if err := adoptOrphans(!c.noSubreaper); err != nil {
 		return err
 	}
-	fg := newForeground(a.Streams)
+	fg := &foreground{Streams: a.Streams}
 	defer fg.close()
 	if !c.opt.ShellJob { // which is on our terminal itself
 		if c.opt.Streams, err = fg.streams(); err != nil {
@@ -94,7 +94,9 @@ func (a *app) restoreForeground(c *restoreFlags, id string) error {
 	// Until then a signal ends this process, and CRIU undoes what it has done.
 	tell := c.opt.Created
 	c.opt.Created = func(pid, pidfd int) error {
-		fg.catch()
+		if err := fg.catch(); err != nil {
+			return err
+		}
 		return tell(pid, pidfd)
 	}
 	_, pid, pidfd, err := r.Restore(id, c.opt)

@@ -62,8 +62,10 @@ func (a *app) runForeground(c *createFlags, id string, keep bool) error {
 	if err != nil {
 		return err
 	}
-	fg := newForeground(a.Streams)
-	fg.catch()
+	fg := &foreground{Streams: a.Streams}
+	if err := fg.catch(); err != nil {
+		return err
+	}
 	defer fg.close()
 	streams, err := fg.streams()
 	if err != nil {
