@@ -331,20 +331,13 @@ func (c *compiler) names() {
 	}
 }
 
-// loopback brings the interface lo up: it is there in each new network
-// namespace, but down.
+// loopback brings the interface lo up, if nobody has done so.
 func (c *compiler) loopback() error {
 	if c.spaces.fresh&unix.CLONE_NEWNET == 0 || c.opt.Network || LoopbackStaysDown(c.spec, c.host) {
 		return nil
 	}
 	c.step("bring up", "lo", "", "127.0.0.1 and ::1 work inside")
-	var ifreq [40]byte // struct ifreq: name, then flags
-	copy(ifreq[:], "lo")
-	ifreq[16] = unix.IFF_UP
-	sock := c.b.Slot()
-	c.b.Call(unix.SYS_SOCKET, plan.Int(unix.AF_INET), plan.Int(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), plan.Int(0)).Into(sock)
-	c.b.Call(unix.SYS_IOCTL, sock.Value(), plan.Int(unix.SIOCSIFFLAGS), c.b.Data(ifreq[:]))
-	c.b.Call(unix.SYS_CLOSE, sock.Value())
+	raiseLoopback(&c.b)
 	return nil
 }
 

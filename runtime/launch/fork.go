@@ -29,6 +29,10 @@ const cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 // fault for each page that the launcher writes to.
 func (args *cloneArgs) shareMemory(stack []byte) {
 	args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
+	args.useStack(stack)
+}
+
+func (args *cloneArgs) useStack(stack []byte) {
 	args.Stack = uint64(uintptr(unsafe.Pointer(&stack[0])))
 	args.StackSize = uint64(len(stack))
 }
@@ -77,6 +81,9 @@ func cloneShared(args *cloneArgs, size uintptr, m *machine, ops uintptr) (pid ui
 //go:nosplit
 //go:norace
 func becomeChild(m *machine, ops uintptr) {
+	if m.aside {
+		m.workAside(ops)
+	}
 	m.begin()
 	failed, errno := m.run(ops)
 	m.end(ops, failed, errno)

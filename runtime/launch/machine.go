@@ -23,6 +23,7 @@ type machine struct {
 	link    uintptr
 	other   uintptr // the launcher's end, for the child to close
 	started uintptr // takes the failure after plan.Gate, 0 before it
+	aside   bool    // see Aside
 
 	// What would be variables on the stack, which has no room for them.
 	args   [6]uintptr
