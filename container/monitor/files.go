@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/container/wire"
+	"minict/runtime/plan"
 )
 
 // Files that the monitor writes. Each is made under another name, so that it
@@ -88,6 +89,9 @@ func replace(dir int, name string, data []byte) error {
 func (m *monitor) cleanUp(now wire.Removal) {
 	m.log.close()
 	if m.start.Removal&now != 0 {
+		if m.preparing != nil {
+			m.preparing.Wait(plan.NoSlot)
+		}
 		for i, path := range m.start.Remove {
 			if i == len(m.start.Remove)-1 && m.spareDir != "" && keep(path, m.spareDir) {
 				break

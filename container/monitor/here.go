@@ -35,6 +35,9 @@ type Here struct {
 func Start(start *wire.Start, plan *plan.Loaded, lock int, sent []int, fd int, spareDir string) (*Here, *wire.Failed) {
 	m := newMonitor()
 	m.inside, m.start, m.lock, m.spareDir = true, start, lock, spareDir
+	if spareDir != "" && start.Removal&wire.RemoveAtEnd != 0 {
+		m.preparing, _ = prepare(start.Remove[len(start.Remove)-1]) // or keep will see it
+	}
 	h := &Here{m, &client{m: m, fd: fd, room: wire.StdinWindow}}
 	failed := m.startFor(h.owner, sent, func(r request) (*process, *wire.Failed) {
 		r.plan = plan
@@ -66,9 +69,6 @@ func (h *Here) Clocks() []uint64 {
 // handler for it, ends it all the same.
 func (h *Here) Wait(listen func(), signals *caught.Signals) wire.Exited {
 	h.owner.listen, h.m.signals = listen, signals
-	if m := h.m; m.spareDir != "" && m.start.Removal&wire.RemoveAtEnd != 0 {
-		prepare(m.start.Remove[len(m.start.Remove)-1])
-	}
 	h.m.holdIPC()
 	exit := h.m.stay()
 	if h.owner.listen != nil {

@@ -20,6 +20,7 @@ import (
 	"minict/container/wire"
 	"minict/internal/caught"
 	"minict/network/resolver"
+	"minict/runtime/launch"
 )
 
 // monitor is the state of one. There are no other goroutines, so nothing is
@@ -50,9 +51,10 @@ type monitor struct {
 	held     []int            // kept open until the end
 	resolver *resolver.Server // nil for none
 
-	unfinished bool   // something could not be undone
-	inside     bool   // it is part of a command, see Here
-	spareDir   string // takes the last of start.Remove, see keep; empty for none
+	unfinished bool          // something could not be undone
+	inside     bool          // it is part of a command, see Here
+	preparing  *launch.Aside // see prepare; nil for none
+	spareDir   string        // takes the last of start.Remove, see keep; empty for none
 }
 
 func newMonitor() *monitor {

@@ -4,6 +4,9 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"minict/runtime/launch"
+	"minict/runtime/plan"
 )
 
 // A container's directory with the two of its overlay, upper and work, costs as
@@ -31,21 +34,23 @@ var mark = []struct {
 	{"/work/work/incompat", unix.AT_REMOVEDIR},
 }
 
-// prepare readies the directory of a container that runs to be a spare. A disk
-// takes its time to remove directories. Now there is some, while at the end, and
-// at the next start, somebody waits. The mark can go: to be kept, the directory
-// must not have been written to, and then nothing is lost. What the kernel makes
-// in the work directory can't go yet, so another takes its place, "next", and what
-// was made in that, the time before, goes now.
-func prepare(path string) {
+// prepare begins to ready the directory of a container that is being started to be
+// a spare: its root file system is mounted. A disk takes its time to remove
+// directories, which nobody has at the end, nor at the next start; so that is done
+// aside. The mark can go: to be kept, the directory must not have been written to,
+// and then nothing is lost. What the kernel makes in the work directory can't go
+// yet, so another takes its place, "next", and what was made in that, the time
+// before, goes now. What can't be done keep will see.
+func prepare(path string) (*launch.Aside, error) {
+	var b plan.Builder
+	b.Step(plan.Step{Phase: plan.Child, Verb: "prepare", Object: path})
+	at := plan.Int(unix.AT_FDCWD)
 	for _, m := range mark {
-		if err := unix.Unlinkat(unix.AT_FDCWD, path+m.path, m.flags); err != nil && err != unix.ENOENT {
-			return // keep will see it
-		}
+		b.Call(unix.SYS_UNLINKAT, at, b.Str(path+m.path), plan.Int(m.flags)).Flag(plan.AnyError)
 	}
-	if unix.Rmdir(path+"/next/work") == unix.ENOENT {
-		unix.Mkdir(path+"/next", 0o755)
-	}
+	b.Call(unix.SYS_UNLINKAT, at, b.Str(path+"/next/work"), plan.Int(unix.AT_REMOVEDIR)).Flag(plan.AnyError)
+	b.Call(unix.SYS_MKDIRAT, at, b.Str(path+"/next"), plan.Int(0o755)).Flag(plan.AnyError)
+	return launch.GoAside(b.Plan(0, plan.NoSlot).Ready())
 }
 
 // keep makes a directory a spare, if it can serve once more.

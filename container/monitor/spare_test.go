@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"minict/runtime/plan"
 )
 
 // used makes a container's directory as one that has run leaves it.
@@ -26,6 +28,17 @@ func used(t *testing.T, top string) string {
 	return dir
 }
 
+func prepared(t *testing.T, dir string) {
+	t.Helper()
+	a, err := prepare(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Wait(plan.NoSlot); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSpareIsAsGoodAsNew(t *testing.T) {
 	top := t.TempDir()
 	spare := filepath.Join(top, "spare")
@@ -35,7 +48,7 @@ func TestSpareIsAsGoodAsNew(t *testing.T) {
 	for n := range spares {
 		name, ok := SpareName(n)
 		dir := used(t, top)
-		prepare(dir)
+		prepared(t, dir)
 		if !ok || !keep(dir, spare) {
 			t.Fatalf("number %d is not kept", n)
 		}
@@ -49,7 +62,7 @@ func TestSpareIsAsGoodAsNew(t *testing.T) {
 		}
 	}
 	dir := used(t, top)
-	if prepare(dir); keep(dir, spare) {
+	if prepared(t, dir); keep(dir, spare) {
 		t.Error("one more than there is room for")
 	}
 }
@@ -76,7 +89,7 @@ func TestSpareIsMountedAgain(t *testing.T) {
 		if err := unix.Mount("overlay", top+"/merged", "overlay", 0, options); err != nil {
 			t.Fatal(err)
 		}
-		prepare(dir)
+		prepared(t, dir)
 		if err := unix.Unmount(top+"/merged", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +122,7 @@ func TestUsedWorkDirectoryIsNoSpare(t *testing.T) {
 			top := t.TempDir()
 			spare, dir := filepath.Join(top, "spare"), used(t, top)
 			if name != "as a volatile mount leaves it" {
-				prepare(dir)
+				prepared(t, dir)
 			}
 			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "work"))); err != nil {
 				t.Fatal(err)
@@ -149,7 +162,7 @@ func TestUsedDirectoryIsNoSpare(t *testing.T) {
 			defer os.RemoveAll(top)
 			spare := filepath.Join(top, "spare")
 			dir := used(t, top)
-			prepare(dir)
+			prepared(t, dir)
 			if err := errors.Join(os.Mkdir(spare, 0o700), use(filepath.Join(dir, "upper"))); err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,8 @@ func GoAside(loaded *plan.Loaded) (*Aside, error) {
 	return &Aside{p, int(pid)}, nil
 }
 
-// Wait waits for the end, and gives what is in a slot then. The error is a *Failure.
+// Wait waits for the end, and gives what is in a slot then, if it is not NoSlot. The
+// error is a *Failure.
 func (a *Aside) Wait(result plan.Slot) (uint64, error) {
 	for {
 		// It sends no signal at its end, so it is one of those of __WCLONE.
@@ -51,6 +52,9 @@ func (a *Aside) Wait(result plan.Slot) (uint64, error) {
 		return 0, failure(ops, uintptr(report.Failed), unix.Errno(report.Errno))
 	case report.Ready == 0:
 		return 0, &Failure{Step: NoStep}
+	}
+	if result == plan.NoSlot {
+		return 0, nil
 	}
 	return a.p.slots[result], nil
 }
