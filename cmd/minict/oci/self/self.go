@@ -75,7 +75,8 @@ func Protect() error {
 		return failed("look at its mount", err)
 	}
 	if safe {
-		return failed("name the process", nameProcess())
+		nameProcess()
+		return nil
 	}
 	program, err := readOnlyMount(exe)
 	if err == syscall.EPERM || err == syscall.ENOSYS || err == syscall.EINVAL {
@@ -111,17 +112,19 @@ const (
 	getSeals     = 1034          // F_GET_SEALS
 	addSeals     = 1033          // F_ADD_SEALS
 	allSeals     = 1 | 2 | 4 | 8 // F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
-	setName      = 15            // PR_SET_NAME
 	memfdFlags   = 1 | 2         // MFD_CLOEXEC, MFD_ALLOW_SEALING
 	memfdExec    = 0x10          // MFD_EXEC
 	mountAttrLen = 32
 )
 
 // nameProcess gives the process its name back, in place of the number of the
-// descriptor that it was executed by.
-func nameProcess() error {
-	name := append([]byte(Name), 0)
-	return call(syscall.SYS_PRCTL, setName, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
+// descriptor that it was executed by. It is that of the first thread, on which this
+// may not run any more: prctl(2) would name another. Without a name it works as well.
+func nameProcess() {
+	if comm, err := syscall.Open("/proc/self/comm", syscall.O_WRONLY|syscall.O_CLOEXEC, 0); err == nil {
+		syscall.Write(comm, []byte(Name))
+		syscall.Close(comm)
+	}
 }
 
 // unwritable says whether nobody can write to the file by this descriptor.
