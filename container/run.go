@@ -262,6 +262,8 @@ func (l *launch) start(ctx context.Context, d *draft) (*attach.Session, error) {
 	}
 	l.claim.pass()
 	d.closeNetwork()
+	// A namespace in which nothing of the host's is reserved can as well be freed
+	// when this process has ended, and nobody waits any more.
 	if l.with.monitor != nil || l.config.bridged() {
 		l.with.closeNetwork()
 	}
