@@ -15,7 +15,7 @@ import (
 // more, be overwritten (CVE-2019-5736).
 //
 // So a launcher whose own program could be written to sends the child through
-// an airlock: a program of some forty instructions, in memory that nobody can
+// an airlock: a program of some hundred instructions, in memory that nobody can
 // write to, which does nothing but to execute the user's program. It is taken
 // from airlock_*.s; beside the code it needs an ELF header (elf(5)).
 //
