@@ -100,7 +100,7 @@ func decodeImage(id string, value []byte, refs map[string]Digest) (Image, error)
 	}
 	img := Image{ID: Digest(id)}
 	if !img.unpack(payload) {
-		return Image{}, fmt.Errorf("index: %s %.80q: %w: no record of an image", bucketImages, id, ErrCorrupt)
+		return Image{}, fmt.Errorf("index: %s %.80q: %w: no record of an image, or one of another version of minict", bucketImages, id, ErrCorrupt)
 	}
 	for name, named := range refs {
 		if named == img.ID {
