@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"minict/internal/randomid"
 )
 
 // The budget of a list of 1,000 containers is 20 ms, with the start of the
@@ -17,11 +19,11 @@ func BenchmarkList1000(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range 1000 {
-		id := newID()
+		id := randomid.New()
 		c := &Config{
 			ID: id, Name: fmt.Sprintf("web%d", i), Created: time.Now(), Image: "nginx", Args: []string{"nginx", "-g", "daemon off;"},
 			Labels: map[string]string{"a": "b"}, Env: []string{"PATH=/bin", "NGINX_VERSION=1.27.0"}, Hostname: shortID(id), Network: NetworkNone,
-			Layers: nil, Mounts: []Mount{{Type: MountVolume, Source: newID(), Target: "/data", Anonymous: true}},
+			Layers: nil, Mounts: []Mount{{Type: MountVolume, Source: randomid.New(), Target: "/data", Anonymous: true}},
 		}
 		if err := os.MkdirAll(m.durableDir(id), 0o700); err != nil {
 			b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"minict/container/monitor"
+	"minict/internal/randomid"
 	"minict/overlay"
 	"minict/runtime"
 	"minict/store"
@@ -56,7 +57,7 @@ type draft struct {
 // draft makes everything of a container but the file that says that it exists.
 // If there is a network namespace for it, it is being connected in there.
 func (m *Manager) draft(ctx context.Context, o *Options, find Find, namespace *runtime.Network) (*draft, error) {
-	id := newID()
+	id := randomid.New()
 	claim, err := m.claim(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
@@ -204,7 +205,7 @@ func (d *draft) complete(o *Options, img *store.Image, config *store.Execution) 
 	}
 	for i := range c.Mounts {
 		if m := &c.Mounts[i]; m.Type == MountVolume && m.Source == "" {
-			m.Source = newID()
+			m.Source = randomid.New()
 		}
 	}
 	return d.m.writeRunConfig(c)

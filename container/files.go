@@ -1,7 +1,6 @@
 package container
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,22 +69,6 @@ func (m *Manager) layBase() error {
 		}
 	}
 	return nil
-}
-
-// newID makes a container's or a volume's id: 64 hexadecimal digits. Of 2²⁵⁶
-// ids no two are the same. It asks the kernel itself: what package crypto/rand sets
-// up before its first byte takes a hundredth of a run.
-func newID() string {
-	var raw [32]byte
-	for {
-		n, err := unix.Getrandom(raw[:], 0)
-		if err == nil && n == len(raw) {
-			return hex.EncodeToString(raw[:])
-		}
-		if err != unix.EINTR { // for so few bytes there is no other, getrandom(2)
-			panic("getrandom: " + err.Error())
-		}
-	}
 }
 
 // shortID is how people see an id.

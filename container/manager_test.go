@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minict/internal/flock"
+	"minict/internal/randomid"
 )
 
 // manager is one with directories of its own, and nothing in them.
@@ -168,7 +169,7 @@ func TestNameOfEitherKind(t *testing.T) {
 		if err := m.layOut(); err != nil {
 			t.Fatal(err)
 		}
-		id := newID()
+		id := randomid.New()
 		if err := os.Mkdir(m.runDir(id), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +177,7 @@ func TestNameOfEitherKind(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, second := range []bool{false, true} {
-			if err := m.takeName(t.Context(), "web", newID(), second); !errors.Is(err, ErrNameTaken) {
+			if err := m.takeName(t.Context(), "web", randomid.New(), second); !errors.Is(err, ErrNameTaken) {
 				t.Errorf("taken by one that is short-lived: %v; by another: %v, error %v", first, second, err)
 			}
 		}
@@ -197,7 +198,7 @@ func TestNameRace(t *testing.T) {
 	for round := range 10 {
 		if round%2 == 1 {
 			// Now it is a name whose container is gone.
-			if err := os.Symlink(newID(), m.namePath("web", false)); err != nil {
+			if err := os.Symlink(randomid.New(), m.namePath("web", false)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -272,7 +273,7 @@ func TestSweepHalfMade(t *testing.T) {
 // does.
 func halfMade(t *testing.T, m *Manager, point string) string {
 	t.Helper()
-	c, err := m.claim(t.Context(), newID())
+	c, err := m.claim(t.Context(), randomid.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +348,7 @@ func TestSweepAfterBoot(t *testing.T) {
 // A container that is being made is nobody's to sweep.
 func TestSweepLeavesTheLiving(t *testing.T) {
 	m := manager(t)
-	c, err := m.claim(t.Context(), newID())
+	c, err := m.claim(t.Context(), randomid.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +536,7 @@ func TestDamagedConfig(t *testing.T) {
 // themselves, leaves theirs alone.
 func TestReleaseOfALostClaim(t *testing.T) {
 	m := manager(t)
-	id := newID()
+	id := randomid.New()
 	old, err := m.claim(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)

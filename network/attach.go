@@ -15,6 +15,7 @@ import (
 
 	"minict/internal/flock"
 	"minict/internal/netlink"
+	"minict/internal/randomid"
 	"minict/network/release"
 	"minict/network/table"
 )
@@ -162,7 +163,7 @@ func (j *joining) plan() error {
 			return err
 		}
 		e := Endpoint{
-			ID: newID(), Network: n.Name, NetworkID: n.ID, Internal: n.Internal, Names: names,
+			ID: randomid.New(), Network: n.Name, NetworkID: n.ID, Internal: n.Internal, Names: names,
 			Interface: freeInterface(j.before.Endpoints, j.fresh),
 			Default:   !leading && !n.Internal,
 		}

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +17,7 @@ import (
 
 	"minict/internal/atomicfile"
 	"minict/internal/flock"
+	"minict/internal/randomid"
 )
 
 // Create makes a network. Its bridge comes into being when a container first
@@ -88,7 +88,7 @@ func (o *Options) network() (*Network, error) {
 
 // newID gives a network an id, and its bridge the name that follows from it.
 func (n *Network) newID() {
-	n.ID = newID()
+	n.ID = randomid.New()
 	n.Bridge = bridgePrefix + n.ID[:9]
 }
 
@@ -99,12 +99,6 @@ const (
 	bridgePrefix  = "minict"
 	defaultBridge = "minict0"
 )
-
-func newID() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
 
 func (o *Options) bridge() string { return o.Options["com.docker.network.bridge.name"] }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"minict/internal/randomid"
 	"minict/tests/host"
 )
 
@@ -206,7 +207,7 @@ type guest struct {
 // container makes a request of a container that lives.
 func (w *world) container(name string) (Request, *guest) {
 	w.t.Helper()
-	id := newID()
+	id := randomid.New()
 	g := &guest{space: newSpace(w.t), w: w, id: id, dir: filepath.Join(w.Containers, id)}
 	w.must(os.Mkdir(g.dir, 0o700))
 	w.mu.Lock()
