@@ -87,7 +87,7 @@ func (m *Manager) unswept(err error) {
 	}
 }
 
-// sweepAfter is sweep for who has just made a container. Bridges that nobody is
+// sweepAfter is sweep for who has just started something in a container. Bridges that nobody is
 // on stay: to take one down keeps the kernel busy for as long as several
 // containers, and the next one may want it.
 func (m *Manager) sweepAfter(ctx context.Context) {
@@ -98,7 +98,8 @@ func (m *Manager) sweepAfter(ctx context.Context) {
 	m.unswept(err)
 }
 
-// sweepMeanwhile is sweepAfter beside something else, for who has made this container.
+// sweepMeanwhile is sweepAfter beside something else, for who knows that this
+// container lives.
 // Where it is the only one there is nothing to sweep, and nobody is woken to
 // find that out: another thread costs more than the look.
 func (m *Manager) sweepMeanwhile(ctx context.Context, id string) {

@@ -347,12 +347,5 @@ func (c *compiler) loopback() error {
 // Nothing of the outside is reached without a loopback either, so the container
 // starts all the same.
 func LoopbackStaysDown(spec *specs.Spec, host Host) bool {
-	fresh := false
-	for _, ns := range spec.Linux.Namespaces {
-		if ns.Type == specs.UserNamespace {
-			return false
-		}
-		fresh = fresh || ns.Type == specs.NetworkNamespace && ns.Path == ""
-	}
-	return fresh && host.Denied&(1<<unix.CAP_NET_ADMIN) != 0
+	return MakesNetwork(spec) && host.Denied&(1<<unix.CAP_NET_ADMIN) != 0
 }

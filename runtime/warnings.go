@@ -20,7 +20,7 @@ import (
 //   - Options of filesystems for bind mounts, which mount(2) passes over too.
 func Warnings(spec *specs.Spec, host Host) []string {
 	_, warnings := granted(spec, host)
-	if spec.Linux != nil && LoopbackStaysDown(spec, host) {
+	if LoopbackStaysDown(spec, host) {
 		warnings = append(warnings, "namespace network: without CAP_NET_ADMIN its loopback stays down, 127.0.0.1 is not reached")
 	}
 	if l := spec.Linux; l != nil && l.MountLabel != "" && !host.SELinux {

@@ -88,10 +88,10 @@ func replace(dir int, name string, data []byte) error {
 // there is something to do.
 func (m *monitor) cleanUp(now wire.Removal) {
 	m.log.close()
+	if m.preparing != nil {
+		m.preparing.Wait(plan.NoSlot)
+	}
 	if m.start.Removal&now != 0 {
-		if m.preparing != nil {
-			m.preparing.Wait(plan.NoSlot)
-		}
 		for i, path := range m.start.Remove {
 			if i == len(m.start.Remove)-1 && m.spareDir != "" && keep(path, m.spareDir) {
 				break

@@ -5,7 +5,6 @@ type command struct {
 	name, args, short string
 	min, max          int  // arguments; -1 for any number
 	program           bool // what follows the first argument is for a program
-	enters            bool // it starts something where a container's processes are: see package self
 	// prepare registers the command's flags and gives what carries it out.
 	prepare func(*app, *flags) func(args []string) error
 }
@@ -19,7 +18,7 @@ func table() []command {
 		{name: "create", args: container, short: "create a container of a bundle", min: 1, max: 1, prepare: (*app).create},
 		{name: "delete", args: container, short: "remove a container that has stopped", min: 1, max: 1, prepare: (*app).delete},
 		{name: "events", args: container, short: "tell what a container uses, again and again", min: 1, max: 1, prepare: (*app).events},
-		{name: "exec", args: container + " [PROGRAM [ARGUMENT...]]", short: "run one more program in a container", min: 1, max: -1, program: true, enters: true, prepare: (*app).exec},
+		{name: "exec", args: container + " [PROGRAM [ARGUMENT...]]", short: "run one more program in a container", min: 1, max: -1, program: true, prepare: (*app).exec},
 		{name: "features", short: "tell what this runtime can do, as JSON", prepare: (*app).features},
 		{name: "kill", args: container + " [SIGNAL]", short: "send a signal to a container (default TERM)", min: 1, max: 2, prepare: (*app).kill},
 		{name: "list", short: "list the containers", prepare: (*app).list},

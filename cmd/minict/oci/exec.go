@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"minict/cmd/minict/oci/self"
 	containers "minict/runtime/oci"
 )
 
@@ -40,6 +41,10 @@ func (a *app) exec(f *flags) func([]string) error {
 	f.bool(&e.ignorePaused, "ignore-paused", "", "also in a paused container: it starts when that is resumed")
 	f.texts(&e.cgroups, "cgroup", "", "`path` of a cgroup below the container's, perhaps behind controllers: memory,pids:PATH")
 	return func(args []string) error {
+		// What is executed is in there with others: see package self.
+		if err := self.Protect(); err != nil {
+			return err
+		}
 		const failed = 255
 		err := a.execIn(&e, args[0], args[1:])
 		var code status

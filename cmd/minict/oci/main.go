@@ -120,11 +120,6 @@ func (a *app) run(args []string) error {
 
 // command carries out one of the commands.
 func (a *app) command(c *command, args []string) error {
-	if c.enters {
-		if err := self.Protect(); err != nil {
-			return err
-		}
-	}
 	f := newFlags(c.name)
 	run := c.prepare(a, f)
 	rest, err := f.parse(args, c.program)
