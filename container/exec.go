@@ -67,7 +67,7 @@ func (m *Manager) Exec(ctx context.Context, ref string, o *ExecOptions) (Ended, 
 		m.sweepAfter(ctx)
 		return ended, session.Close()
 	}
-	m.sweepMeanwhile(context.WithoutCancel(ctx), c.ID)
+	defer m.sweepMeanwhile(context.WithoutCancel(ctx), c.ID)()
 	exit, err := relay(ctx, session, *o.Streams, signals)
 	ended.Exit, ended.Detached = exit.Code, exit.Detached
 	if err != nil {

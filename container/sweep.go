@@ -99,16 +99,21 @@ func (m *Manager) sweepAfter(ctx context.Context) {
 }
 
 // sweepMeanwhile is sweepAfter beside something else, for who knows that this
-// container lives.
-// Where it is the only one there is nothing to sweep, and nobody is woken to
-// find that out: another thread costs more than the look.
-func (m *Manager) sweepMeanwhile(ctx context.Context, id string) {
+// container lives. Where it is the only one there is nothing to sweep, and nobody
+// is woken to find that out: another thread costs more than the look. What it gives
+// waits for the end.
+func (m *Manager) sweepMeanwhile(ctx context.Context, id string) (wait func()) {
 	names, err := readNames(filepath.Join(m.State, "containers"))
 	other := func(name string) bool { return isID(name) && name != id }
 	if err == nil && slices.Contains(names, sweptFile) && !slices.ContainsFunc(names, other) {
-		return
+		return func() {}
 	}
-	go m.sweepAfter(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.sweepAfter(ctx)
+	}()
+	return func() { <-done }
 }
 
 // claimDead claims a container whose run directory is there and whose lock is

@@ -8,7 +8,15 @@ import (
 )
 
 func TestForeignBytesAreNoPlan(t *testing.T) {
-	for _, mem := range [][]byte{nil, make([]byte, 10), make([]byte, 1000)} {
+	var b Builder
+	b.Step(Step{Phase: Child, Verb: "exec"})
+	b.Call(1)
+	other := b.Plan(0, NoSlot).Encode()
+	if _, err := Load(other); err != nil {
+		t.Fatal(err)
+	}
+	other[0]++ // of its magic
+	for _, mem := range [][]byte{nil, make([]byte, 10), make([]byte, 1000), other} {
 		if _, err := Load(mem); !errors.Is(err, ErrEncoding) {
 			t.Errorf("%d bytes: got %v", len(mem), err)
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,6 +134,30 @@ func TestSIGKILLOfTheMonitor(t *testing.T) {
 			h.gone(pid)
 			h.prints("", "run", "--rm", "--name", "web", "--rootfs", h.rootfs(), "--", "true")
 		})
+	}
+}
+
+// What a killed monitor could not remove the next command has removed when it ends,
+// though it was for another container.
+func TestExecSweepsWhatWasKilled(t *testing.T) {
+	for _, flags := range [][]string{{}, {"-d"}} {
+		h := newHarness(t)
+		h.ok("run", "-d", "--name", "stays", "--rootfs", h.rootfs(), "--", "sleep", "1000")
+		h.ok("run", "-d", "--rm", "--name", "dies", "--rootfs", h.rootfs(), "--", "sleep", "1000")
+		id, pid := h.inspect("dies").ID, h.inspect("dies").State.Pid
+		monitor := h.parent(pid)
+		h.must(syscall.Kill(monitor, syscall.SIGKILL))
+		h.gone(monitor)
+		h.gone(pid)
+		left := filepath.Join(h.State, "containers", id)
+		if _, err := os.Lstat(left); err != nil {
+			t.Fatalf("nothing is left to be swept: %v", err)
+		}
+		h.prints("", append(append([]string{"exec"}, flags...), "stays", "true")...)
+		if _, err := os.Lstat(left); err == nil {
+			t.Errorf("exec %q has not swept %s", flags, left)
+		}
+		h.ok("rm", "-f", "stays")
 	}
 }
 
