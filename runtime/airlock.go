@@ -40,7 +40,7 @@ var airlockCalls = []string{"fcntl", "execveat", "read", "prctl", "close", "exec
 
 // FitsAirlock says whether a container can come to its program by way of an
 // airlock (Options.Airlock), and so be launched by a program that could be written
-// to. While it is set up, nobody may be near who could reach the launcher by
+// to (CVE-2019-5736). While it is set up, nobody may be near who could reach the launcher by
 // /proc/PID/exe: it has a PID namespace of its own. The filter has to let the
 // airlock do its work. And a label that the kernel gives to the next program must
 // not go to the airlock.

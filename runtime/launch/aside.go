@@ -9,7 +9,8 @@ import (
 )
 
 // Aside is a process that works off a plan's Child operations beside the launcher,
-// in its memory and with its descriptors, and ends: for what a process has of its
+// in its memory and with its descriptors (CLONE_VM and CLONE_FILES, clone(2)), and
+// ends: for what a process has of its
 // own and the kernel takes its time to make, such as a namespace. A thread of Go's
 // would take longer to be there than that.
 type Aside struct {
@@ -18,7 +19,8 @@ type Aside struct {
 }
 
 // GoAside starts one. Of the plan's operations none may be execve, a pause or a
-// gate, and none has inputs.
+// gate, and none has inputs. The error is a *Failure if no process can be made. Wait
+// for it.
 func GoAside(loaded *plan.Loaded) (*Aside, error) {
 	p, err := New(loaded, nil, false)
 	if err != nil {

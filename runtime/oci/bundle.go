@@ -23,7 +23,7 @@ type Bundle struct {
 }
 
 // ReadBundle reads a bundle's configuration, once: whoever can write to the
-// bundle may change it a moment later.
+// bundle may change it a moment later. The error is ErrConfig if it is none.
 func ReadBundle(dir string) (*Bundle, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
