@@ -10,9 +10,8 @@ import (
 
 // Aside is a process that works off a plan's Child operations beside the launcher,
 // in its memory and with its descriptors (CLONE_VM and CLONE_FILES, clone(2)), and
-// ends: for what a process has of its
-// own and the kernel takes its time to make, such as a namespace. A thread of Go's
-// would take longer to be there than that.
+// ends: for what a process has of its own and the kernel takes its time to make,
+// such as a namespace. A thread of Go's would take longer to be there than that.
 type Aside struct {
 	p   *Program
 	pid int
